@@ -141,6 +141,10 @@ func run(ctx context.Context, e *env, args []string) int {
 	defer func() { e.Stdout, e.Verbose, e.Quiet = stdout, verbose, quiet }()
 	endPager := func(err error) error { return err }
 	root := newRoot(e)
+	if len(args) > 0 && (args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd) {
+		root.InitDefaultHelpCmd()
+		e.completeValues(root)
+	}
 	ready := root.PersistentPreRunE
 	root.PersistentPreRunE = func(c *cobra.Command, args []string) error {
 		if among(pagedCommands(), c) {

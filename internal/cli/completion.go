@@ -8,8 +8,9 @@ func newCompletion(e *env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "completion bash|zsh|fish",
 		Short: "Print the completion of commands and flags for a shell",
-		Long: `Print a script by which a shell completes the commands and flags of dirstorage. The
-packages have it in its place.`,
+		Long: `Print a script by which a shell completes the commands and flags of dirstorage, values
+of flags, topics of the help, pages of the manual, and names of backups. The packages
+have it in its place.`,
 		Example: `  source <(dirstorage completion bash)
   dirstorage completion zsh > ~/.zfunc/_dirstorage
   dirstorage completion fish > ~/.config/fish/completions/dirstorage.fish`,
