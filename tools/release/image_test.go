@@ -199,6 +199,10 @@ func TestImageTakesThePlaceOfPloneZEO(t *testing.T) {
 		}
 	}
 	i.mount(data+":/data", backups+":/backups")
+	// Not the default ports: another process of this machine may have them. The clients of this site share
+	// the blobs of the volume, as with ZEO_SHARED_BLOB_DIR=on of plone-backend.
+	zeo, health := freePort(t), freePort(t)
+	i.env = []string{"ZEO_PORT=" + zeo, "DIRSTORAGE_HTTP_LISTEN=127.0.0.1:" + health, "DIRSTORAGE_BLOB_DIR=/data/blobstorage"}
 	i.expect(0, "dirstorage v", "--version")
 
 	content, err := os.ReadFile("../../testdata/filestorage/undo.fs")
@@ -210,8 +214,6 @@ func TestImageTakesThePlaceOfPloneZEO(t *testing.T) {
 	i.expect(5, "dirstorage import /data/filestorage/Data.fs /data/zodb", c.Cmd...)
 	i.expect(0, "imported", "import", "/data/filestorage/Data.fs", "/data/zodb")
 
-	zeo, health := freePort(t), freePort(t)
-	i.env = []string{"ZEO_PORT=" + zeo, "DIRSTORAGE_HTTP_LISTEN=127.0.0.1:" + health}
 	stop := i.serve(data, c.Cmd...)
 	i.expect(0, `"ready":true`, "health")
 	i.expect(0, "commit-1", "bench", "zeo://127.0.0.1:"+zeo, "--yes", "--objects", "200", "--duration", "1s", "--only", "commit-1")
@@ -221,19 +223,41 @@ func TestImageTakesThePlaceOfPloneZEO(t *testing.T) {
 	i.expect(0, "", "check", "/data/zodb")
 	i.expect(0, "", "restore", "/backups/zodb", "/data/restored")
 	i.expect(0, "", "check", "/data/restored")
+	damageBundle(t, filepath.Join(data, "restored"))
+	i.expect(3, "damage", "check", "/data/restored")
+	i.expect(4, "/data/zodb", "recover", "/data/zodb")
 	i.expect(0, "", "every", "--times", "1", "1h", "backup", "run", "/data/zodb", "/backups/zodb")
 	i.expect(2, "usage", "check")
 	i.expect(5, "not a DirectoryStorage", "check", "/data/nowhere")
 	stop()
 	i.expect(1, "refused", "health")
-	info, err := os.Stat(filepath.Join(data, "zodb", "config", "settings"))
-	if err != nil || info.Sys().(*syscall.Stat_t).Uid != 500 {
-		t.Errorf("%v, %v", info, err)
+	for _, name := range []string{"zodb/config/settings", "blobstorage/.layout"} {
+		info, err := os.Stat(filepath.Join(data, name))
+		if err != nil || info.Sys().(*syscall.Stat_t).Uid != 500 {
+			t.Errorf("%v, %v", info, err)
+		}
 	}
 
 	// Read-only, by the variable of plone-zeo.
 	i.env = append(i.env, "ZEO_READ_ONLY=true")
 	i.expect(0, "/app/etc/zeo.conf:5", "config", "/data/zodb")
+}
+
+// damageBundle flips a byte in the middle of the first bundle of a HOME.
+func damageBundle(t *testing.T, home string) {
+	t.Helper()
+	bundles, err := filepath.Glob(filepath.Join(home, "A", "bundles", "*.tar.zst"))
+	if err != nil || len(bundles) == 0 {
+		t.Fatalf("%v, %v", bundles, err)
+	}
+	b, err := os.ReadFile(bundles[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)/2] ^= 1
+	if err := os.WriteFile(bundles[0], b, 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // serve starts the server and waits until it is healthy. stop ends it as a supervisor of containers

@@ -311,11 +311,21 @@ deb) install="dpkg -i" upgrade="dpkg -i" remove="dpkg -r dirstorage" purge="dpkg
 rpm) install="rpm -i --nodeps --dbpath /rpmdb" upgrade="rpm -U --nodeps --dbpath /rpmdb" remove="rpm -e --nodeps --dbpath /rpmdb dirstorage" purge=true
 	mkdir /rpmdb ;;
 esac
+# set -e passes over a line with an exclamation mark.
+no() { if "$@"; then exit 1; fi; }
 as() { setpriv --reuid dirstorage --regid dirstorage --clear-groups "$@"; }
 data() { find /var/lib/dirstorage /var/backups/dirstorage -type f ! -path '*/zodb/misc/*' -exec sha256sum {} + | sort; }
-! getent passwd dirstorage
+no getent passwd dirstorage
+# systemd seems to run, and each call is noted.
+mkdir -p /run/systemd/system /etc/systemd/system/timers.target.wants
+printf '#!/bin/sh\necho "$*" >> /calls\n' > /packages/systemctl
+chmod 755 /packages/systemctl
+rm -f /usr/bin/systemctl /bin/systemctl
+cp /packages/systemctl /usr/bin/systemctl
+calls() { sort /calls; rm /calls; }
 
 $install /packages/v1.0.0.$kind
+test "$(calls)" = daemon-reload # and starts nothing
 getent passwd dirstorage | grep -q ':/var/lib/dirstorage:/usr/sbin/nologin$'
 test "$(stat -c %U:%G:%a /var/lib/dirstorage /var/backups/dirstorage)" = "dirstorage:dirstorage:750
 dirstorage:dirstorage:750"
@@ -335,14 +345,24 @@ data > /before
 test -s /before
 
 $upgrade /packages/v1.1.0.$kind
+calls > /upgrade
+grep -qx 'try-restart dirstorage.service' /upgrade # if it runs
+no grep -v -e '^try-restart dirstorage.service$' -e '^daemon-reload$' /upgrade
 grep -q '^# mine$' /etc/dirstorage.toml
 test "$(stat -c %a /var/lib/dirstorage)" = 700
 data | cmp - /before
 as dirstorage check /var/lib/dirstorage/zodb
 
+ln -s /usr/lib/systemd/system/dirstorage-pack@.timer /etc/systemd/system/timers.target.wants/dirstorage-pack@zodb.timer
 $remove
-! test -e /usr/bin/dirstorage
-! test -e /usr/lib/systemd/system/dirstorage.service
+calls > /removal
+for call in 'disable --now dirstorage.service' 'stop dirstorage-\*@\*.timer dirstorage-\*@\*.service' 'disable dirstorage-pack@zodb.timer' daemon-reload; do
+	grep -qx "$call" /removal
+done
+no grep -q start /removal
+rm /etc/systemd/system/timers.target.wants/dirstorage-pack@zodb.timer
+no test -e /usr/bin/dirstorage
+no test -e /usr/lib/systemd/system/dirstorage.service
 data | cmp - /before
 case $kind in
 deb) grep -q '^# mine$' /etc/dirstorage.toml ;;
@@ -350,7 +370,7 @@ rpm) grep -q '^# mine$' /etc/dirstorage.toml.rpmsave ;;
 esac
 
 $purge
-test $kind = rpm || ! test -e /etc/dirstorage.toml
+test $kind = rpm || no test -e /etc/dirstorage.toml
 data | cmp - /before
 getent passwd dirstorage # its files are there
 
