@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -93,12 +94,16 @@ func FindAny(name string) ([]Found, error) {
 	return slices.DeleteFunc(found, func(f Found) bool { return f.Certificate == nil }), err
 }
 
+// ErrNoCertificate is returned for files and directories without certificates.
+var ErrNoCertificate = errors.New("no certificate is in it")
+
 // Find reads the certificates and revocation lists of a file, or of the files of a directory, by
 // their names. Files with other contents, and those named *.key or, half written, *.new are passed over.
+// Errors: ErrNoCertificate if there are none.
 func Find(name string) ([]Found, error) {
 	found, err := find(name)
 	if err == nil && len(found) == 0 {
-		err = errors.New(filepath.Clean(name) + ": no certificate is in it; want PEM, -----BEGIN CERTIFICATE-----")
+		err = fmt.Errorf("%s: %w; want PEM, -----BEGIN CERTIFICATE-----", filepath.Clean(name), ErrNoCertificate)
 	}
 	return found, err
 }

@@ -350,3 +350,26 @@ func TestServerAndClientsWithTheseCertificates(t *testing.T) {
 	dial(exitFailed, "hint: the certificate of the server is good from", "ca/zope1", "ca/ca.pem")
 	s.end()
 }
+
+// TestListsOfNoCertificatesHaveAHint: the path is missing, an empty directory, or something else.
+func TestListsOfNoCertificatesHaveAHint(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	other := filepath.Join(dir, "other.txt")
+	if err := os.WriteFile(other, []byte("hello\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		filepath.Join(dir, "missing"): "hint: give the directory of an authority, or files; dirstorage certs authority " + filepath.Join(dir, "missing") + " makes",
+		dir:                           "hint: give the directory of an authority, with its ca.pem; dirstorage certs authority " + dir + " makes",
+		other:                         "hint: give files such as ca.pem; openssl x509",
+	} {
+		for _, args := range [][]string{{"list", path}, {"list", "--json", path}, {"show", path}} {
+			out, errs := certsAt(t, time.Now(), exitFailed, args...)
+			says(t, errs, want)
+			if out != "" {
+				t.Errorf("%q prints %q", args, out)
+			}
+		}
+	}
+}

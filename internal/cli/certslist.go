@@ -17,6 +17,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/certs"
 	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
 func newCertsList(e *env) *cobra.Command {
@@ -78,7 +79,7 @@ func (e *env) findCertificates(paths []string) ([]certificateLine, error) {
 	for _, path := range paths {
 		found, err := certs.Find(path)
 		if err != nil {
-			return nil, err
+			return nil, noneToList(err, path)
 		}
 		for _, f := range found {
 			if f.List != nil {
@@ -106,6 +107,22 @@ func (e *env) findCertificates(paths []string) ([]certificateLine, error) {
 		}
 	}
 	return lines, nil
+}
+
+// noneToList adds advice to the error of a path without certificates.
+func noneToList(err error, path string) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return hint(err, "give the directory of an authority, or files; dirstorage certs authority %s makes an authority there", shellWord(path))
+	case !errors.Is(err, certs.ErrNoCertificate):
+		return err
+	}
+	if dir, name, serr := vfs.Split(path); serr == nil {
+		if info, serr := dir.Stat(name); serr == nil && info.IsDir() {
+			return hint(err, "give the directory of an authority, with its ca.pem; dirstorage certs authority %s makes an authority there", shellWord(path))
+		}
+	}
+	return hint(err, "give files such as ca.pem; openssl x509 -inform der -in FILE -out FILE.pem makes PEM of a DER file")
 }
 
 // listBeside reads the revocation list of the authority in the directory of a file, if there is one.

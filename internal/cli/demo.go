@@ -32,7 +32,7 @@ func newDemo(e *env) *cobra.Command {
 		Use:         "demo",
 		Annotations: interruptible("its directory was removed, unless --keep-directory was given; run it again"),
 		Short:       "Show the main uses in a temporary directory",
-		Long: `In a temporary directory, make a storage from a bundled database, write to it
+		Long: `In a temporary directory, make a storage from a sample Data.fs, write to it
 without pause, copy it with tar meanwhile, kill the writer hard, recover, check,
 and prove that the copy is the state of the database at one transaction. It
 needs tar.`,
@@ -127,8 +127,8 @@ func (d *demo) makeHome(ctx context.Context) error {
 	if err = errors.Join(err, s.Close()); err != nil {
 		return err
 	}
-	d.say("%s has the %s and %s of the bundled Data.fs now,", d.home, human.Number(int64(done.Transactions), "transaction"), human.Number(int64(done.Records), "record"))
-	d.say("one ordinary file for each revision of each object, below A")
+	d.say("%s has the %s and %s of the sample Data.fs now,", d.home, human.Number(int64(done.Transactions), "transaction"), human.Number(int64(done.Records), "record"))
+	d.say("in bundles below A: ordinary tars, of which none is ever changed")
 	return nil
 }
 
