@@ -39,6 +39,8 @@ type env struct {
 	NoPager bool
 	// EndAtHangup, if not nil, makes SIGHUP end the command as SIGTERM does.
 	EndAtHangup func()
+	// OwnTerminal reports whether this process belongs to a terminal, with which a server ends; nil: it does not.
+	OwnTerminal func() bool
 	// Memory is how much this process may use; nothing: it was not asked.
 	Memory budget.Memory
 	// Mount describes the mount that holds a path, as vfs.MountInfo; nil: nothing is known of mounts.
@@ -124,6 +126,9 @@ func mainWith(args []string, change func(ctx context.Context, e *env)) int {
 			}
 			endAt(syscall.SIGHUP)
 		},
+	}
+	if !signal.Ignored(syscall.SIGHUP) { // nohup
+		e.OwnTerminal = hasTerminal
 	}
 	e.Color = e.Screen != nil && os.Getenv("NO_COLOR") == ""
 	e.Memory = budget.Find(e.Getenv, vfs.ReadFile)

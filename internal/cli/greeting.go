@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,9 +15,9 @@ import (
 	"github.com/dirstorage/dirstorage/internal/config"
 )
 
-// greeting is the text that serve prints for a person: lines for the configuration of the clients.
-// They work unchanged on this machine; files that only the client has are named client.pem,
-// client.key and var/blobcache, or blobcache.
+// greeting is the text that serve prints for a person, and config --clients: how clients connect. Its lines work
+// unchanged on this machine; files that only the client has are named client.pem, client.key and var/blobcache,
+// or blobcache.
 type greeting struct {
 	conf      *config.Config
 	addresses []net.Addr    // on which the server listens
@@ -42,6 +43,7 @@ type offer struct {
 	trust, name string // of the server: the file that clients trust, its name
 }
 
+// writeGreeting writes the next steps of a person who starts a server.
 func writeGreeting(w io.Writer, g greeting) error {
 	var b strings.Builder
 	for _, home := range g.made {
@@ -55,7 +57,30 @@ func writeGreeting(w io.Writer, g greeting) error {
 		fmt.Fprintf(&b, "and on %s\n", endpointOf(a).address)
 	}
 	g.notes(&b)
-	b.WriteString("\nzope.conf, or any other ZODB configuration:\n\n%import ZEO\n")
+	b.WriteString("\n")
+	arguments := ", with the same arguments"
+	if flags := slices.ContainsFunc(g.conf.Settings(), func(s config.Setting) bool { return strings.HasPrefix(s.Source, "flag ") }); !flags {
+		arguments = " " + shellWord(offers[0].storage.Home)
+	}
+	if offers[0].tls {
+		fmt.Fprintf(&b, "zope.conf, Python: dirstorage config --clients%s\n", arguments)
+	} else {
+		fmt.Fprintf(&b, "Python: import ZEO; db = ZEO.DB(%s)\n", strings.Join(offers[0].arguments(), ", "))
+		for _, t := range offers {
+			fmt.Fprintf(&b, "URI: %s\n", t.uri+t.query())
+		}
+		fmt.Fprintf(&b, "Zope, Plone, buildout, containers: dirstorage config --clients%s\n", arguments)
+	}
+	b.WriteString("Stop it with Ctrl-C.\n")
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// writeClients writes the lines for the configuration of clients of each kind.
+func writeClients(w io.Writer, g greeting) error {
+	var b strings.Builder
+	offers := g.offers()
+	b.WriteString("zope.conf, or any other ZODB configuration:\n\n%import ZEO\n")
 	for i, t := range offers {
 		t.zopeConf(&b, i == 0)
 	}
@@ -73,9 +98,28 @@ func writeGreeting(w io.Writer, g greeting) error {
 	}
 	b.WriteString("\nPython:\n\n")
 	offers[0].pythonCode(&b)
-	b.WriteString("\nStop it with Ctrl-C.\n")
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// configuredAddresses returns the addresses of the settings as a listener there would tell them. Errors: an
+// address that has no meaning here.
+func configuredAddresses(list []string) (addresses []net.Addr, err error) {
+	for _, a := range list {
+		if strings.Contains(a, "/") {
+			addresses = append(addresses, &net.UnixAddr{Net: "unix", Name: strings.TrimPrefix(a, "unix:")})
+			continue
+		}
+		tcp, err := net.ResolveTCPAddr("tcp", a)
+		if err != nil {
+			return nil, fmt.Errorf("listen %s: %w", a, err)
+		}
+		if tcp.IP == nil {
+			tcp.IP = net.IPv6unspecified
+		}
+		addresses = append(addresses, tcp)
+	}
+	return addresses, nil
 }
 
 // notes adds further facts about the address.
@@ -257,8 +301,12 @@ func (t offer) query() string {
 	return "?" + strings.Join(list, "&")
 }
 
-func (t offer) pythonCode(b *strings.Builder) {
-	arguments := []string{t.python, "storage=" + pythonString(t.storage.Name)}
+// arguments are those of ZEO.DB, without TLS.
+func (t offer) arguments() []string {
+	arguments := []string{t.python}
+	if t.storage.Name != "1" {
+		arguments = append(arguments, "storage="+pythonString(t.storage.Name))
+	}
 	if t.readOnly {
 		arguments = append(arguments, "read_only=True")
 	}
@@ -267,6 +315,11 @@ func (t offer) pythonCode(b *strings.Builder) {
 	} else {
 		arguments = append(arguments, "blob_dir="+pythonString(t.cache))
 	}
+	return arguments
+}
+
+func (t offer) pythonCode(b *strings.Builder) {
+	arguments := t.arguments()
 	if !t.tls {
 		fmt.Fprintf(b, "import ZEO\ndb = ZEO.DB(%s)\n", strings.Join(arguments, ", "))
 		return

@@ -24,7 +24,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"github.com/dirstorage/dirstorage/internal/certs"
+	"github.com/dirstorage/dirstorage/internal/config"
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
@@ -63,7 +66,7 @@ func makeCertificate(t *testing.T, certificate, key, name string) {
 // zconfigValue reads a value of a ZConfig file.
 func zconfigValue(v string) string { return strings.ReplaceAll(v, "$$", "$") }
 
-// clientStorages reads the sections that serve prints for zope.conf. Files are in dir.
+// clientStorages reads the sections that config --clients prints for zope.conf. Files are in dir.
 func clientStorages(t *testing.T, dir, text string) []zeoclient.Options {
 	t.Helper()
 	var list []zeoclient.Options
@@ -93,7 +96,7 @@ func clientStorages(t *testing.T, dir, text string) []zeoclient.Options {
 	return list
 }
 
-// printedURIs reads the other forms that serve prints, as URIs.
+// printedURIs reads the other forms that it prints, as URIs.
 func printedURIs(t *testing.T, text string) []zeoclient.Options {
 	t.Helper()
 	var list []zeoclient.Options
@@ -156,7 +159,7 @@ func pythonSource() (python string, env []string) {
 	return "", nil
 }
 
-// paste gives what serve prints to the Python client: each database is opened, and its
+// paste gives what config --clients prints to the Python client: each database is opened, and its
 // root is read.
 const paste = `
 import re, sys
@@ -184,14 +187,35 @@ for uri in uris:
     db = ZODB.DB(factory(), **rest)
     with db.transaction() as c: print('zodburi', len(c.root()))
     db.close()
-code = text[text.index('\nPython:\n') + len('\nPython:\n'):text.index('\nStop it with')]
+code = text[text.index('\nPython:\n') + len('\nPython:\n'):]
 exec(code)
 with db.transaction() as c: print('python', len(c.root()))
 db.close()
 `
 
-// TestWhatServePrintsCanBePasted connects with each form of each case.
-func TestWhatServePrintsCanBePasted(t *testing.T) {
+// clientLines is what config --clients prints with the arguments of a server, and with its port in place of 0.
+func clientLines(t *testing.T, s *serverProcess, dir string, args []string) string {
+	t.Helper()
+	args = append([]string{"config", "--clients"}, args...)
+	for i, a := range args {
+		if host, ok := strings.CutSuffix(a, ":0"); ok {
+			at := s.await(&s.log, `listening address=(\S+:\d+) `)
+			args[i] = host + at[strings.LastIndexByte(at, ':'):]
+		}
+	}
+	c := program(t, args...)
+	c.Dir = dir
+	var errs bytes.Buffer
+	c.Stderr = &errs
+	out, err := c.Output()
+	if err != nil {
+		t.Fatalf("%q: %v: %s", args, err, &errs)
+	}
+	return string(out)
+}
+
+// TestLinesForClientsCanBePasted connects with each form of each case.
+func TestLinesForClientsCanBePasted(t *testing.T) {
 	t.Parallel()
 	python, env := pythonSource()
 	t.Logf("with the Python client: %t", python != "")
@@ -252,10 +276,18 @@ func TestWhatServePrintsCanBePasted(t *testing.T) {
 			s.start()
 			s.await(&s.out, "Stop it with")
 			s.mu.Lock()
-			text := s.out.String()
+			greeting := s.out.String()
 			s.mu.Unlock()
-			if !strings.Contains(text, tc.says) {
-				t.Errorf("it says nothing of %q:\n%s", tc.says, text)
+			text := clientLines(t, s, dir, args[1:])
+			if !strings.Contains(greeting+text, tc.says) {
+				t.Errorf("it says nothing of %q:\n%s%s", tc.says, greeting, text)
+			}
+			if !tc.tls {
+				for i, uri := range regexp.MustCompile(`(?m)^  (zeo://.*)$`).FindAllStringSubmatch(text, -1) {
+					if !strings.Contains(greeting, "\nURI: "+uri[1]+"\n") {
+						t.Errorf("the greeting does not have URI %d, %s:\n%s", i, uri[1], greeting)
+					}
+				}
 			}
 			sections, uris := clientStorages(t, dir, text), printedURIs(t, text)
 			other := 2 // of buildout and the image
@@ -316,4 +348,40 @@ func connectAs(ctx context.Context, o zeoclient.Options) error {
 		err = fmt.Errorf("the root has tid %s", tid)
 	}
 	return errors.Join(err, c.Close())
+}
+
+// TestGreetingIsShort: a newcomer sees the address, two ways to connect, and the command that prints the others.
+func TestGreetingIsShort(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := startServeIn(t, dir, "--listen", "127.0.0.1:0", "./var")
+	address := s.await(&s.out, `zeo://(127\.0\.0\.1:\d+)\n`)
+	s.await(&s.out, "Stop it with Ctrl-C.\n")
+	s.mu.Lock()
+	text := s.out.String()
+	s.mu.Unlock()
+	port := address[strings.LastIndexByte(address, ':')+1:]
+	want := "made ./var, a new and empty storage\nserving storage 1 of ./var on " + address + "\n"
+	rest := "\nPython: import ZEO; db = ZEO.DB((\"127.0.0.1\", " + port + "), blob_dir=\"blobcache\")\nURI: zeo://" + address +
+		"\nZope, Plone, buildout, containers: dirstorage config --clients, with the same arguments\nStop it with Ctrl-C.\n"
+	if !strings.HasPrefix(text, want) || !strings.HasSuffix(text, rest) || strings.Count(text, "\n") > 8 {
+		t.Errorf("it prints\n%s", text)
+	}
+	s.end()
+	var b strings.Builder
+	conf, err := config.Load(pflag.NewFlagSet("serve", pflag.ContinueOnError), "/srv/zodb", func(string) string { return "" }, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writeGreeting(&b, greeting{conf: conf, addresses: []net.Addr{&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8100}}}); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(b.String()) {
+		if columnsOf(line) > usualColumns {
+			t.Errorf("a line of %d columns: %s", columnsOf(line), line)
+		}
+	}
+	if !strings.Contains(b.String(), ": dirstorage config --clients /srv/zodb\n") {
+		t.Errorf("it prints\n%s", b.String())
+	}
 }

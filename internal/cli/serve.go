@@ -8,10 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"os/signal"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -42,8 +40,8 @@ environment variables and a TOML file have the same names, and an existing zeo.c
 is understood too; dirstorage config shows the result. See dirstorage help
 configuration.
 
-SIGTERM and SIGINT end it cleanly, SIGHUP reads certificates and the log level
-again.`,
+SIGTERM and SIGINT end it cleanly, as does the end of its terminal, unless it was
+started with nohup. SIGHUP reads certificates and the log level again.`,
 		Example: `  dirstorage serve /srv/zodb
   dirstorage serve --listen 127.0.0.1:8100 --listen /run/zodb.sock \
     --storage main=/srv/main --storage cat=/srv/cat
@@ -127,9 +125,8 @@ func (s *serving) run(ctx context.Context) (err error) {
 		s.log.Warn("configuration", "warning", w)
 	}
 	s.limitMemory()
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
+	ctx, hangups, stop := s.hangups(ctx)
+	defer stop()
 
 	if s.conf.PidFile != "" {
 		remove, perr := writePidFile(s.conf.PidFile)
@@ -358,7 +355,11 @@ func (s *serving) startHealth(probe *ops.Probe, site *web.Site) (*ops.Server, er
 	if s.conf.HTTPTLS {
 		o.TLS = s.certs.ConfigIfGiven() // probes and Prometheus have no certificate
 	}
-	return ops.Listen(o)
+	server, err := ops.Listen(o)
+	if err != nil {
+		return nil, withListenHint(err, s.conf.HTTPListen, "--http-listen")
+	}
+	return server, nil
 }
 
 // ready returns the reasons why the storages that are open so far are not ready.

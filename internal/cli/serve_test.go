@@ -138,7 +138,7 @@ func TestServeMakesServesAndEndsCleanly(t *testing.T) {
 	pid := filepath.Join(dir, "pid")
 	s := startServe(t, "--listen", "127.0.0.1:0", "--listen", socket, "--http-listen", "127.0.0.1:0", "--pid-file", pid, home)
 	address := s.await(&s.out, `zeo://(127\.0\.0\.1:\d+)\n`)
-	for _, want := range []string{"server " + address, "zeo-address = " + address, "ZEO_ADDRESS=" + address, "made " + home} {
+	for _, want := range []string{"made " + home, "serving storage 1 of " + home + " on " + address, "and on " + socket} {
 		s.await(&s.out, regexp.QuoteMeta(want))
 	}
 	if b, err := os.ReadFile(pid); err != nil || strings.TrimSpace(string(b)) == "" {

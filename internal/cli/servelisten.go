@@ -2,9 +2,12 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/dirstorage/dirstorage/internal/listen"
@@ -17,7 +20,7 @@ import (
 func checkAddresses(addresses []string) error {
 	for _, a := range addresses {
 		if err := listen.Check(a); err != nil {
-			return withListenHint(err)
+			return withListenHint(err, a, "--listen")
 		}
 	}
 	return nil
@@ -31,25 +34,63 @@ func listenAll(addresses []string) (list []net.Listener, err error) {
 			for _, l := range list {
 				l.Close()
 			}
-			return nil, withListenHint(err)
+			return nil, withListenHint(err, a, "--listen")
 		}
 		list = append(list, l)
 	}
 	return list, nil
 }
 
-func withListenHint(err error) error {
+// withListenHint adds advice to the error of an address, which flag gave.
+func withListenHint(err error, address, flag string) error {
 	switch _, other := errors.AsType[*listen.NotSocketError](err); {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return hint(err, "another server is running there: end it, or choose another --listen")
+		return hint(err, "%s, or choose another %s", addressTaken(address), flag)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return hint(err, "no network interface here has that address: ip address lists them, and :PORT means all")
 	case errors.Is(err, fs.ErrNotExist):
-		return hint(err, "the directory of a Unix socket has to be there: make it first (mkdir -p), or choose another --listen")
+		return hint(err, "the directory of a Unix socket has to be there: make it first (mkdir -p), or choose another %s", flag)
 	case other:
-		return hint(err, "choose another --listen, or move it away")
+		return hint(err, "choose another %s, or move it away", flag)
 	}
 	return err
+}
+
+// addressTaken says which process listens at an address, with its HOMEs if it is one of this program, and how to
+// end it.
+func addressTaken(address string) string {
+	pid, ok := listen.Holder(address)
+	switch {
+	case ok:
+	case strings.Contains(address, "/"):
+		return "another server is running there: end it (as root, ss -lxp or lsof -U tells its process)"
+	default:
+		port := address[strings.LastIndexByte(address, ':')+1:]
+		return "another server is running there: end it (as root, ss -ltnp sport = :" + port + " or lsof -i TCP:" + port + " tells its process)"
+	}
+	if homes := homesOf(pid); len(homes) > 0 {
+		return fmt.Sprintf("process %d serves %s there: end it (kill %d)", pid, strings.Join(homes, " and "), pid)
+	}
+	name := "a program"
+	if b, err := vfs.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); err == nil {
+		name = printable([]byte(strings.TrimSpace(string(b))))
+	}
+	return fmt.Sprintf("process %d (%s) is running there: end it", pid, name)
+}
+
+// homesOf returns the HOMEs that a process has open for writing, in order.
+func homesOf(pid int) (homes []string) {
+	names, err := vfs.OpenedBy(pid)
+	if err != nil {
+		return nil
+	}
+	for _, name := range names {
+		if home, ok := strings.CutSuffix(name, "/misc/lock"); ok {
+			homes = append(homes, shellWord(home))
+		}
+	}
+	slices.Sort(homes)
+	return slices.Compact(homes)
 }
 
 // warnOpen warns of an address that others can reach and that nothing protects.
