@@ -106,14 +106,24 @@ type listed struct {
 	err error
 }
 
-// block returns the transactions from one back to from, newest first.
+// block returns the transactions from one back to from, newest first. Those that are packed meanwhile are
+// passed over.
 func (r *Reader) block(ctx context.Context, newest, from zodb.TID) ([]listed, error) {
-	var block []listed
-	if _, err := r.Transaction(ctx, newest); errors.Is(err, zodb.ErrNotFound) && r.PackedAway(newest) {
-		if newest, err = r.olderThan(ctx, newest); newest == 0 { // it was packed meanwhile
+	for newest != 0 {
+		block, err := r.backTo(ctx, newest, from)
+		if len(block) > 0 || !errors.Is(err, zodb.ErrNotFound) || !r.PackedAway(newest) {
+			return block, err
+		}
+		if newest, err = r.olderThan(ctx, newest); err != nil {
 			return nil, err
 		}
 	}
+	return nil, nil
+}
+
+// backTo is block without a pack.
+func (r *Reader) backTo(ctx context.Context, newest, from zodb.TID) ([]listed, error) {
+	var block []listed
 	for t, err := range r.TransactionsBackward(ctx, newest) {
 		if t == nil {
 			return nil, err
