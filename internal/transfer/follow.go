@@ -14,13 +14,18 @@ import (
 type FollowOptions struct {
 	ServerOptions
 	// Report is called, if not nil, after each copied transaction, whenever everything that the
-	// source has was copied, and then every second until there is more.
+	// source has was copied, and then again and again until there is more, see Every.
 	Report func(Lag)
 	// Lost is called, if not nil, when the connection was lost or could not be made, with
 	// the time until the next try.
 	Lost func(err error, again time.Duration)
 	// Again is the first time between two tries; it doubles up to 30 times itself. Default 1 s.
 	Again time.Duration
+	// Silence is how long the server may leave a question without an answer while there is nothing to copy; then the
+	// connection counts as lost. A server that hangs, or a machine that was cut off, closes none. Default 1 min.
+	Silence time.Duration
+	// Every is the time between two reports while there is nothing to copy. Default 1 s.
+	Every time.Duration
 }
 
 // Lag tells how far a copy is behind its source.
@@ -53,6 +58,12 @@ func (l Lag) Behind() time.Duration {
 func Follow(ctx context.Context, s Target, dial func(ctx context.Context, onInvalidate func(zodb.TID, []zodb.OID)) (*zeoclient.Client, error), o FollowOptions) (Imported, error) {
 	if o.Again <= 0 {
 		o.Again = time.Second
+	}
+	if o.Silence <= 0 {
+		o.Silence = time.Minute
+	}
+	if o.Every <= 0 {
+		o.Every = time.Second
 	}
 	f := &follower{o: o, dial: dial}
 	f.im = newImporter(s, nil, o.Policy, f.progress)
@@ -247,25 +258,6 @@ func (f *follower) session(ctx context.Context) error {
 		}
 		if err := f.again(ctx, f.im.copyFrom(ctx, f.im.result.LastTID+1)); err != nil {
 			return err
-		}
-	}
-}
-
-// idleEvery is the time between two reports while there is nothing to copy.
-const idleEvery = time.Second
-
-// idle waits for more.
-func (f *follower) idle(ctx context.Context, c *zeoclient.Client, news <-chan struct{}) error {
-	for {
-		f.report(true)
-		select {
-		case <-news:
-			return nil
-		case <-time.After(idleEvery):
-		case <-c.Done():
-			return c.Err()
-		case <-ctx.Done():
-			return ctx.Err()
 		}
 	}
 }

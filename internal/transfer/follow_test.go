@@ -5,10 +5,13 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -61,5 +64,25 @@ func TestFollowerGoesOnWhereAPackTookWhatItCopied(t *testing.T) {
 		if _, err := dst.Load(t.Context(), 1); (err == nil) != (takes <= triesBesidePacks) {
 			t.Errorf("taken %d times, the object: %v", takes, err)
 		}
+	}
+}
+
+// TestFollowerNoticesThatTheServerIsSilent: the connection stays open, and nothing comes. It counts as lost, and a new one goes on.
+func TestFollowerNoticesThatTheServerIsSilent(t *testing.T) {
+	t.Parallel()
+	src, _, second := sixObjects(t)
+	l, address := lie(t, src, honest)
+	f := followWith(t, emptyCopy(t), address, FollowOptions{Silence: 40 * time.Millisecond, Every: time.Millisecond})
+	f.until(second)
+	asked := l.called("lastTransaction")
+	hometest.Eventually(t, "it asks again and again", func() bool { return l.called("lastTransaction") > asked+2 })
+	l.hang()
+	if err := <-f.lost; !strings.Contains(err.Error(), "answered nothing for 40ms") {
+		t.Errorf("lost: %v", err)
+	}
+	f.until(changeOver(t, l.server, src, 2, enginetest.Record("behind the silence")))
+	f.cancel()
+	if o := <-f.ended; o.err != nil {
+		t.Errorf("the end: %v", o.err)
 	}
 }

@@ -22,6 +22,7 @@ type liar struct {
 	mu    sync.Mutex
 	calls map[string]int // guarded by mu: by names
 	conns []net.Conn     // guarded by mu
+	hung  int            // guarded by mu: how many of conns hang
 }
 
 // lie serves a storage through a liar, and returns that and its address.
@@ -57,6 +58,13 @@ func (l *liar) called(name string) int {
 	return l.calls[name]
 }
 
+// hang has it pass nothing on any more on the connections that there are.
+func (l *liar) hang() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.hung = len(l.conns)
+}
+
 // hangUp ends the connections.
 func (l *liar) hangUp() {
 	l.mu.Lock()
@@ -70,7 +78,13 @@ func (l *liar) connection(client net.Conn) {
 	defer client.Close()
 	l.mu.Lock()
 	l.conns = append(l.conns, client)
+	number := len(l.conns)
 	l.mu.Unlock()
+	silent := func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return number <= l.hung
+	}
 	server, err := net.Dial("tcp", l.server)
 	if err != nil {
 		l.t.Error(err)
@@ -83,6 +97,9 @@ func (l *liar) connection(client net.Conn) {
 	back.Go(func() {
 		defer client.Close()
 		pass(server, client, func(frame []byte) []byte {
+			if silent() {
+				return nil
+			}
 			mu.Lock()
 			if e == 0 { // its greeting
 				mu.Unlock()
@@ -134,14 +151,18 @@ func (l *liar) connection(client net.Conn) {
 	back.Wait()
 }
 
-// pass passes messages on as change returns them.
+// pass passes messages on as change returns them, if it returns any.
 func pass(from, to net.Conn, change func(frame []byte) []byte) {
 	for in := wire.NewReader(from, 1<<30); ; {
 		frame, err := in.Next()
 		if err != nil {
 			return
 		}
-		b, err := wire.AppendFrame(nil, func(b []byte) ([]byte, error) { return append(b, change(frame)...), nil })
+		out := change(frame)
+		if out == nil {
+			continue
+		}
+		b, err := wire.AppendFrame(nil, func(b []byte) ([]byte, error) { return append(b, out...), nil })
 		if err == nil {
 			_, err = to.Write(b)
 		}

@@ -328,21 +328,30 @@ type outcome struct {
 
 // follow follows the storage at an address until cancel is called.
 func follow(t testing.TB, dst *engine.Storage, address string) *following {
+	t.Helper()
+	return followWith(t, dst, address, FollowOptions{})
+}
+
+// followWith is follow with options.
+func followWith(t testing.TB, dst *engine.Storage, address string, o FollowOptions) *following {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	f := &following{t: t, up: make(chan zodb.TID, 1000), lost: make(chan error, 1000), ended: make(chan outcome, 1), cancel: cancel}
 	t.Cleanup(cancel)
+	o.Report = func(l Lag) {
+		if !l.Up {
+			return
+		}
+		select {
+		case f.up <- l.LastTID:
+		default: // nobody looks
+		}
+	}
+	o.Lost, o.Again = func(err error, _ time.Duration) { f.lost <- err }, 5*time.Millisecond
 	go func() {
 		done, err := Follow(ctx, dst, func(ctx context.Context, onInvalidate func(zodb.TID, []zodb.OID)) (*zeoclient.Client, error) {
 			return zeoclient.Dial(ctx, zeoclient.Options{Address: address, ReadOnly: true, OnInvalidate: onInvalidate})
-		}, FollowOptions{
-			Report: func(l Lag) {
-				if l.Up {
-					f.up <- l.LastTID
-				}
-			},
-			Lost:  func(err error, _ time.Duration) { f.lost <- err },
-			Again: 5 * time.Millisecond,
-		})
+		}, o)
 		f.ended <- outcome{done, err}
 	}()
 	return f
