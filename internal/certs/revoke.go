@@ -174,8 +174,8 @@ func (s *Server) Revoked(cs tls.ConnectionState) error {
 	return nil
 }
 
-// subject is the name of a certificate for people.
-func subject(c *x509.Certificate) string {
+// Subject is the name of a certificate for people: the first one of NamesOf, or the whole subject.
+func Subject(c *x509.Certificate) string {
 	if names := NamesOf(c); len(names) > 0 {
 		return names[0]
 	}

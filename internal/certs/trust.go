@@ -200,7 +200,7 @@ func (t *trust) verifyChain(chain []*x509.Certificate) error {
 		}
 		listed, current := t.listed(c, issuers)
 		if listed {
-			return &RevokedError{Name: subject(c), Serial: c.SerialNumber}
+			return &RevokedError{Name: Subject(c), Serial: c.SerialNumber}
 		}
 		// One that is trusted by itself needs no list.
 		missing = missing || i == 0 && len(chain) > 1 && !current

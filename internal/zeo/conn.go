@@ -2,6 +2,7 @@ package zeo
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/certs"
 	"github.com/dirstorage/dirstorage/internal/listen"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -146,6 +148,17 @@ func (c *conn) serve() {
 	c.logEnd(err)
 }
 
+// logConnected is called behind the registration, and so behind the handshake of TLS.
+func (c *conn) logConnected() {
+	log := c.log()
+	if secure, ok := c.nc.(*tls.Conn); ok {
+		if chain := secure.ConnectionState().PeerCertificates; len(chain) > 0 {
+			log = log.With("certificate", certs.Subject(chain[0]))
+		}
+	}
+	log.Info("connected", "storage", c.hub.name, "encoding", string(c.encoding), "read_only", c.readOnly)
+}
+
 func (c *conn) logEnd(err error) {
 	log := c.log()
 	switch {
@@ -187,7 +200,7 @@ func (c *conn) converse() error {
 	in.SetGate(&frameGate{c: c})
 	in.SetEarly(c.srv.budgets.early)
 	defer in.Close()
-	c.log().Info("connected", "storage", c.hub.name, "encoding", string(c.encoding), "read_only", c.readOnly)
+	c.logConnected()
 	for {
 		if err := c.flushed(in); err != nil {
 			return err
