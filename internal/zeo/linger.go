@@ -2,6 +2,7 @@ package zeo
 
 import (
 	"crypto/tls"
+	"sync"
 	"time"
 )
 
@@ -37,12 +38,24 @@ func (s *Server) linger(conns []*conn) {
 			return
 		case <-time.After(s.o.lingerTime / lingerLooks):
 		}
+		var stand []*conn
 		for _, c := range conns {
 			if c.stands() {
-				c.end(ErrClosed)
+				stand = append(stand, c)
 			}
 		}
+		endAll(stand)
 	}
+}
+
+// endAll ends connections, all at the same time: the Close of TLS sends its end, and waits up to five seconds for a client that
+// takes nothing.
+func endAll(conns []*conn) {
+	var wait sync.WaitGroup
+	for _, c := range conns {
+		wait.Go(func() { c.end(ErrClosed) })
+	}
+	wait.Wait()
 }
 
 // stands looks at a connection, and reports whether the shutdown waits in vain. Requests of the client

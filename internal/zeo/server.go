@@ -158,9 +158,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.wait.Go(func() { s.linger(conns) })
 	s.mu.Unlock()
-	for _, c := range strangers {
-		c.end(ErrClosed)
-	}
+	endAll(strangers)
 	var err error
 	select {
 	case <-s.emptied:
@@ -168,9 +166,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		err = ctx.Err()
 	}
 	s.stop()
-	for _, c := range conns {
-		c.end(ErrClosed)
-	}
+	endAll(conns)
 	s.wait.Wait()
 	s.packs.Wait()
 	for _, h := range s.order {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -149,5 +150,87 @@ func TestNoRequestOutlivesTheShutdown(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// slowClose is a connection whose Close takes until many others are being closed.
+type slowClose struct {
+	net.Conn
+	closing *atomic.Int64
+	all     int64
+}
+
+func (c *slowClose) Close() error {
+	if c.closing.Add(1) == c.all {
+		c.closing.Add(c.all) // later Closes of the same do not count
+	}
+	for c.closing.Load() < c.all {
+		time.Sleep(time.Millisecond)
+	}
+	return c.Conn.Close()
+}
+
+// slowListener makes them.
+type slowListener struct {
+	net.Listener
+	closing atomic.Int64
+	all     int64
+}
+
+func (l *slowListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &slowClose{conn, &l.closing, l.all}, nil
+}
+
+// TestShutdownClosesAllConnectionsAtOnce: the Close of a connection by TLS may take seconds. None waits for that of another one.
+func TestShutdownClosesAllConnectionsAtOnce(t *testing.T) {
+	t.Parallel()
+	const clients = 5
+	for _, registered := range []bool{false, true} {
+		ts := serve(t, Options{})
+		tcp, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := &slowListener{Listener: tcp, all: clients}
+		served := make(chan error, 1)
+		go func() { served <- ts.Server.Serve(l) }()
+		ts.address = tcp.Addr().String()
+		for i := range clients {
+			if registered { // a shutdown waits for those that have voted
+
+				c := ts.client(wire.Msgpack)
+				c.begin(mine)
+				c.oneWay("storea", zodb.OID(i+1), zodb.TID(0), record("x"), mine)
+				c.call("vote", mine)
+			} else {
+				ts.connect()
+			}
+		}
+		eventually(t, "all are connected", func() bool { return ts.Connections() == clients })
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_ = ts.Shutdown(ctx)
+		if n := ts.Connections(); n != 0 {
+			t.Errorf("%d connections after the shutdown", n)
+		}
+		<-served
+	}
+}
+
+// TestLogNamesTheCertificateOfAClient that connects by TLS.
+func TestLogNamesTheCertificateOfAClient(t *testing.T) {
+	t.Parallel()
+	ts, _, log, mine := withCertificates(t, Limits{})
+	ts.served(mine)
+	name := mine.Certificates[0].Leaf.Subject.CommonName
+	if name == "" {
+		name = mine.Certificates[0].Leaf.DNSNames[0]
+	}
+	if !log.has("msg=connected") || !log.has("certificate="+name+" ") {
+		t.Errorf("no name %q: %s", name, log.b.String())
 	}
 }
