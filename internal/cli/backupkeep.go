@@ -163,7 +163,7 @@ func (o *verifyCommand) trial(ctx context.Context, e *env, r *backup.Repository,
 		return &backup.UntriedError{Err: err}
 	}
 	defer func() {
-		if below := dir + string(filepath.Separator); err != nil && !tellsDamage(err) && (vfs.SaysFull(err) || strings.HasPrefix(pathIn(err), below)) {
+		if below := dir + string(filepath.Separator); err != nil && !tellsDamage(err) && (vfs.SaysFull(err) || isLittleRoom(err) || strings.HasPrefix(pathIn(err), below)) {
 			err = &backup.UntriedError{Err: hint(err, "no backup is called bad for this; give another directory with --tmp, on a disk with room for a whole HOME, and run it again")}
 		}
 		if rerr := remove(); rerr != nil {
@@ -178,10 +178,14 @@ func (o *verifyCommand) trial(ctx context.Context, e *env, r *backup.Repository,
 	for _, b := range p.Chain {
 		total += b.Bytes
 	}
-	_, err = restore.Run(ctx, restore.Options{
+	options := restore.Options{
 		Repository: r, Plan: p, Parent: parent, Name: "home", Now: e.Now,
 		Progress: m.showFiles(total), Checking: checking.of("checking"),
-	})
+	}
+	if err := roomToRestore(ctx, options); isLittleRoom(err) {
+		return err
+	}
+	_, err = restore.Run(ctx, options)
 	checking.around(m.end)
 	return err
 }

@@ -23,6 +23,7 @@ type convertCommand struct {
 	home, made  string
 	format      string
 	ignoreSpace bool
+	roomTold    bool // somebody else has looked for room
 	json        bool
 	undeleted   pack.Undeleted // of HOME
 	broughtBack bool           // there was an undelete or a salvage since the two were compared
@@ -186,6 +187,9 @@ func (o *convertCommand) sameFormat(made vfs.FS) error {
 
 // room looks whether the disk has room for the copy.
 func (o *convertCommand) room(e *env, from *engine.Storage) error {
+	if o.roomTold {
+		return nil
+	}
 	as := importCommand{home: o.made, ignoreSpace: o.ignoreSpace, verb: "convert"}
 	return as.roomOrWarning(e, transfer.RoomOfCounts(from.Counts(), o.format == layout.Bundled.String()))
 }

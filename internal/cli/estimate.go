@@ -15,6 +15,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/estimate"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
+	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/transfer"
@@ -99,8 +100,15 @@ func (o *estimateCommand) run(ctx context.Context, e *env) (err error) {
 	defer func() { err = errors.Join(err, done()) }()
 	m := newMeter(e)
 	options.Progress = m.show
+	sampling := newMeter(e)
+	options.Sampling = func(f layout.Format, records int64) {
+		sampling.update(0, 0, func(time.Duration) string {
+			return fmt.Sprintf("copies a sample into each format: %s, %s", f, human.Number(records, "record"))
+		})
+	}
 	report, err := estimate.Of(ctx, src, options)
 	m.end()
+	sampling.end()
 	if err != nil {
 		return err
 	}
@@ -283,7 +291,7 @@ func (o *estimateCommand) place(ctx context.Context, e *env, options *estimate.O
 		}
 		err = terr
 	}
-	e.note("warning: no sample can be copied beside %s (%v): there are no times, and the size of bundles is a rough guess\n", o.target, err)
+	options.Unwritable = err
 	return done, nil
 }
 

@@ -48,7 +48,8 @@ func generated(t *testing.T, dir string, objects int, blobs bool) (name, blobDir
 		for range 1 + rnd.IntN(60)*rnd.IntN(10) {
 			fmt.Fprintf(&text, "%x words ", rnd.IntN(1<<20))
 		}
-		b := fmt.Appendf(nil, "\x80\x03cm\nC\n.\x80\x03(X%c%c%c\x00%s", text.Len()&255, text.Len()>>8&255, text.Len()>>16, text.String())
+		b := append([]byte("\x80\x03cm\nC\n.\x80\x03(X"), byte(text.Len()), byte(text.Len()>>8), byte(text.Len()>>16), 0)
+		b = append(b, text.String()...)
 		if oid+1 < objects {
 			b = append(append(append(b, "C\x08"...), zodb.OID(oid+1).Bytes()...), 'Q')
 		}

@@ -86,6 +86,9 @@ func (o *estimateCommand) printText(w io.Writer, r *estimate.Report) error {
 		fmt.Fprintf(w, "Times are estimates: the source was read in %s, and a sample of %s (%s) was copied into each format in %s.\n",
 			human.Duration(time.Duration(c.ReadSeconds*float64(time.Second))), human.Number(s.Records, "record"), human.Bytes(s.Bytes), human.Duration(time.Duration(s.Seconds*float64(time.Second))))
 	}
+	if r.NoSample != "" {
+		fmt.Fprintf(w, "No sample was copied, so there are no times, and the size of bundles is a rough guess: %s.\n", r.NoSample)
+	}
 	if len(r.Odd) == 0 {
 		_, err := fmt.Fprintln(w, "nothing unusual")
 		return err

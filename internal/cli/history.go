@@ -106,22 +106,21 @@ func (o *historyCommand) print(e *env, h zodb.HistoryEntry) error {
 		return e.printLine(historyLine{Damage: damage, TID: h.TID, Time: h.TID.Time(), User: string(h.Meta.User), Description: string(h.Meta.Description),
 			Size: h.Size, Exists: h.Exists, Blob: h.HasBlob, UndoFrom: h.UndoFrom, PackedAway: h.Packed})
 	}
-	note := ""
+	texts := []string{cut(printable(h.Meta.User)), cut(printable(h.Meta.Description))}
 	if !h.Exists {
-		note += "  does not exist from here on"
+		texts = append(texts, "does not exist from here on")
 	}
 	if h.HasBlob {
-		note += "  with a blob"
+		texts = append(texts, "with a blob")
 	}
 	if h.UndoFrom != 0 {
-		note += "  as of " + h.UndoFrom.String()
+		texts = append(texts, "as of "+h.UndoFrom.String())
 	}
 	if h.Packed {
-		note += "  transaction packed away"
+		texts = append(texts, "transaction packed away")
 	}
 	if h.Damage != nil {
-		note += "  damaged"
+		texts = append(texts, "damaged")
 	}
-	_, err := fmt.Fprintf(e.Stdout, "%s  %s  %10s  %s  %s%s\n", h.TID, formatTID(h.TID), human.Bytes(int64(h.Size)), cut(printable(h.Meta.User)), cut(printable(h.Meta.Description)), note)
-	return err
+	return e.printEntry(h.TID, fmt.Sprintf("%10s", human.Bytes(int64(h.Size))), texts...)
 }

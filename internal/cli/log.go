@@ -134,13 +134,12 @@ func (o *logCommand) print(e *env, txn *zodb.Transaction, size int64, damage err
 		}
 		return e.printLine(line)
 	}
-	note := ""
+	texts := []string{cut(printable(txn.User)), cut(printable(txn.Description))}
 	if damage != nil {
-		note = "  damaged"
+		texts = append(texts, "damaged")
 	}
 	count, things, _ := strings.Cut(human.Number(int64(len(txn.OIDs)), "object"), " ")
-	_, err := fmt.Fprintf(e.Stdout, "%s  %s  %5s %-7s  %10s  %s  %s%s\n", txn.TID, formatTID(txn.TID), count, things,
-		human.Bytes(size), cut(printable(txn.User)), cut(printable(txn.Description)), note)
+	err := e.printEntry(txn.TID, fmt.Sprintf("%5s %-7s  %10s", count, things, human.Bytes(size)), texts...)
 	if o.oids {
 		for _, oid := range txn.OIDs {
 			_, err = fmt.Fprintf(e.Stdout, "    %s\n", oid)

@@ -14,6 +14,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/restore"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 type restoreCommand struct {
@@ -24,6 +25,7 @@ type restoreCommand struct {
 	delta        bool
 	damaged      bool
 	dryRun       bool
+	ignoreSpace  bool
 	json         bool
 }
 
@@ -39,6 +41,9 @@ history. TARGET must not exist, or be an empty directory (a mounted volume). It 
 name when it is whole, and every file of it was checked; until then it is
 TARGET.restoring, or TARGET/.restoring in an empty directory, and a restore that was
 interrupted goes on there when it is run again.
+
+Before it begins it compares the room that the backups need with the free bytes and
+inodes, and refuses if there is too little; --ignore-space goes on.
 
 With --delta, TARGET is a copy of the same storage, older, newer or damaged, that
 nobody has open. Files that are the same are kept, the others come from REPO; then
@@ -63,6 +68,7 @@ REPO may also be a directory of the Python original's backup tool.`,
 	c.Flags().StringVar(&o.format, "format", "", "of TARGET: bundled, bushy, chunky, lawn or flat; default that of the backups")
 	c.Flags().BoolVar(&o.delta, "delta", false, "bring a TARGET that exists up to date")
 	c.Flags().BoolVar(&o.damaged, "accept-damage", false, "keep the result although check finds damage in it")
+	c.Flags().BoolVar(&o.ignoreSpace, "ignore-space", false, "begin although the disk seems to have too little space")
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "only print the plan")
 	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return c
@@ -133,10 +139,14 @@ func (o *restoreCommand) run(ctx context.Context, e *env) error {
 		total += b.Bytes
 	}
 	checking := newCheckMeter(e, nil, false)
-	done, err := restore.Run(ctx, restore.Options{
+	options := restore.Options{
 		Repository: r, Plan: p, Parent: parent, Name: name, Delta: o.delta, AcceptDamage: o.damaged,
 		Format: layout.Format(o.format), Convert: convert, Now: e.Now, Progress: m.showFiles(total), Checking: checking.of("checking"),
-	})
+	}
+	if err := o.enoughRoom(ctx, e, options); err != nil {
+		return err
+	}
+	done, err := restore.Run(ctx, options)
 	checking.around(m.end)
 	switch {
 	case errors.Is(err, restore.ErrRunning):
@@ -159,6 +169,8 @@ func (o *restoreCommand) run(ctx context.Context, e *env) error {
 		err = hint(err, "the storage may have been damaged when it was backed up; %s", way)
 	case errors.Is(err, context.Canceled):
 		err = hint(err, "run it again, it goes on where it stopped")
+	case vfs.SaysFull(err), errors.Is(err, zodb.ErrDiskFull):
+		err = hint(err, "%s", fullAdvice(o.target))
 	}
 	if err != nil {
 		return err

@@ -27,7 +27,7 @@ func (o *restoreCommand) convert(e *env, p *backup.Plan) (func(ctx context.Conte
 		return nil, usage("--accept-damage cannot be combined with --format %s: the backups are of format %s; restore without --format, see what dirstorage check says, then run dirstorage convert", o.format, last.Format)
 	}
 	return func(ctx context.Context, from, to vfs.FS) error {
-		c := convertCommand{home: from.Path("."), made: to.Path("."), format: o.format, ignoreSpace: true}
+		c := convertCommand{home: from.Path("."), made: to.Path("."), format: o.format, ignoreSpace: true, roomTold: true}
 		m := newMeter(e)
 		_, err := c.do(ctx, e, m)
 		if m.end(); err != nil {

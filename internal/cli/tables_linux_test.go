@@ -6,7 +6,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/hometest"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // printedOn runs a command with its output on a terminal of some columns, and returns the lines.
@@ -42,6 +45,13 @@ func TestTablesFitTheirTerminal(t *testing.T) {
 	want(t, exitOK, "authority", "certs", "authority", in("ca"))
 	want(t, exitOK, "server", "certs", "server", in("ca"), "zodb.intern.example.org", "127.0.0.1", "::1")
 	want(t, exitOK, "client", "certs", "client", in("ca"), "zope1")
+	want(t, exitOK, "imported", "import", data, in("long"))
+	long := enginetest.Open(t, in("long"), engine.Options{})
+	meta := zodb.TxnMeta{User: []byte("alice@example.org of the editors"), Description: []byte("/Plone/news/2026/a-long-name-of-a-page/edit of the title")}
+	enginetest.CommitWith(t, long, enginetest.Options{Meta: meta}, enginetest.Change{OID: 0, Data: emptyRoot}, enginetest.Change{OID: 1, Data: anyRecord})
+	if err := long.Close(); err != nil {
+		t.Fatal(err)
+	}
 	for _, columns := range []uint16{80, 60} {
 		for _, tc := range []struct {
 			args []string
@@ -55,6 +65,10 @@ func TestTablesFitTheirTerminal(t *testing.T) {
 			{[]string{"show", "home", "1"}, []string{"reference:", "0000000000000009", "(strong)"}},
 			{[]string{"pack", "--dry-run", "--keep", "0", "home"}, []string{"would remove 5 objects", "of class BTrees.OOBTree.OOBucket"}},
 			{[]string{"check", "home"}, []string{"28 objects", "03F6ED2545555555", "0 damaged"}},
+			{[]string{"log", "home"}, []string{"03F6ED2545555555", "2024-03-01 10:13:16", "1 object"}},
+			{[]string{"log", "--oids", "long"}, []string{"2 objects 97 B", "alice@example.org of the editors", "/Plone/news/2026/a-long-name-of-a-page/edit of the "}},
+			{[]string{"history", "home", "1"}, []string{"2024-03-01"}},
+			{[]string{"history", "long", "1"}, []string{"alice@example.org of the editors", "/Plone/news/2026/a-long-name-of-a-page/edit of the "}},
 			{[]string{"status", "home"}, []string{"28 objects", "03F6ED2545555555"}},
 		} {
 			lines := printedOn(t, dir, columns, tc.args...)

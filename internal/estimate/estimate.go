@@ -12,14 +12,18 @@ import (
 
 // Options of [Of].
 type Options struct {
-	Directory string        // an existing directory on the target's file system
-	Scratch   string        // an empty directory there that may be written to; "": nothing is measured
-	Format    layout.Format // the wanted one
-	Have      zodb.TID      // the last transaction that the target has already; 0: none
-	NoBlobs   bool          // blobs are left out
-	Limit     time.Duration // how long the source is read; 0: to its end
-	Clock     func() time.Time
-	Progress  func(transfer.Progress) // may be nil
+	Directory string // an existing directory on the target's file system
+	Scratch   string // an empty directory there that may be written to; "": nothing is measured
+	// Unwritable is why there is no Scratch; nil if there is one, or the reason is not known.
+	Unwritable error
+	Format     layout.Format // the wanted one
+	Have       zodb.TID      // the last transaction that the target has already; 0: none
+	NoBlobs    bool          // blobs are left out
+	Limit      time.Duration // how long the source is read; 0: to its end
+	Clock      func() time.Time
+	Progress   func(transfer.Progress) // of the reading; may be nil
+	// Sampling is told the records of the sample that were copied into a format; may be nil.
+	Sampling func(f layout.Format, records int64)
 	// ReadBlob reads a blob of a source that does not tell sizes; nil: there is none.
 	ReadBlob func(ctx context.Context, oid zodb.OID, tid zodb.TID) (int64, error)
 	// More are findings of the caller; called once, when the source was read.
@@ -33,7 +37,8 @@ type Report struct {
 	Format   string   `json:"format"`
 	Fits     bool     `json:"fits"` // in that format
 	Formats  []Format `json:"formats"`
-	Sample   *Sample  `json:"sample"` // nil: nothing was measured
+	Sample   *Sample  `json:"sample"`              // nil: nothing was measured
+	NoSample string   `json:"no_sample,omitempty"` // why
 	Complete bool     `json:"complete"`
 	Odd      []Oddity `json:"odd"`
 

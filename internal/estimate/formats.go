@@ -35,41 +35,11 @@ const logBytes = 96 << 20
 func (s *survey) formats(ctx context.Context) error {
 	r := &s.report
 	free := size{r.Target.FreeBytes, r.Target.FreeInodes}
-	begun := s.o.Clock()
-	results := make(map[layout.Format]measured)
-	for _, f := range append([]layout.Format{layout.Bundled}, layout.Formats()...) {
-		if s.o.Scratch == "" {
-			break
-		}
-		m, err := s.sampler.measure(ctx, s.o.Scratch, f, &s.place, s.o.Clock)
-		if err != nil {
-			return err
-		}
-		results[f] = m
+	results, fixed, blobSeconds, err := s.measureAll(ctx)
+	if err != nil {
+		return err
 	}
-	var blobSeconds float64
-	var fixed float64
-	if s.o.Scratch != "" {
-		empty := sampler{}
-		m, err := empty.measure(ctx, s.o.Scratch, layout.Chunky, &s.place, s.o.Clock)
-		if err != nil {
-			return err
-		}
-		fixed = m.seconds
-		if blobSeconds, err = s.blobTime(); err != nil {
-			return err
-		}
-		var work counts
-		for _, txn := range s.sampler.taken {
-			work.transactions++
-			work.revisions += int64(len(txn.records))
-			for _, rec := range txn.records {
-				work.dataBytes += int64(len(rec.Data))
-			}
-		}
-		r.Sample = &Sample{Transactions: work.transactions, Records: work.revisions, Bytes: work.dataBytes, Whole: !s.sampler.partial && r.Complete, Seconds: s.o.Clock().Sub(begun).Seconds()}
-	}
-	for _, f := range append([]layout.Format{layout.Bundled}, layout.Formats()...) {
+	for _, f := range inOrder() {
 		e := s.format(f, results[f], fixed, blobSeconds)
 		e.Fits = e.NeedBytes <= free.bytes && (free.inodes < 0 || e.NeedInodes <= free.inodes)
 		r.Formats = append(r.Formats, e)

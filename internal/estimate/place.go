@@ -48,7 +48,10 @@ func placeOf(dir, scratch string) (p Place, err error) {
 	if err != nil {
 		return p, err
 	}
-	return p, p.probe(probe)
+	if err := p.probe(probe); !vfs.SaysFull(err) {
+		return p, err
+	}
+	return p, nil // with the usual sizes
 }
 
 // probeNames is how many long names make a directory grow beyond its first block.

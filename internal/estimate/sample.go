@@ -94,25 +94,28 @@ type measured struct {
 }
 
 // measure copies the beginning of the sample into a new storage, and removes that.
-func (s *sampler) measure(ctx context.Context, scratch string, f layout.Format, p *Place, clock func() time.Time) (m measured, err error) {
-	home := filepath.Join(scratch, f.String())
+func (s *sampler) measure(ctx context.Context, o Options, f layout.Format, p *Place) (m measured, err error) {
+	home := filepath.Join(o.Scratch, f.String())
 	if err := engine.Create(home, engine.CreateOptions{Class: zodb.ClassFull, Format: f.String()}); err != nil {
 		return m, err
 	}
-	fsys, err := vfs.OS(scratch)
+	fsys, err := vfs.OS(o.Scratch)
 	if err != nil {
 		return m, err
 	}
 	defer func() { err = errors.Join(err, vfs.RemoveAll(fsys, f.String())) }()
 	t := newTally(p)
-	begun := clock()
+	begun := o.Clock()
 	enough := func() bool {
-		return f != layout.Bundled && (t.revisions >= classicRecords || t.revisions >= fewRecords && clock().Sub(begun) >= classicTime)
+		if o.Sampling != nil {
+			o.Sampling(f, t.revisions)
+		}
+		return f != layout.Bundled && (t.revisions >= classicRecords || t.revisions >= fewRecords && o.Clock().Sub(begun) >= classicTime)
 	}
 	if err := s.fill(ctx, home, enough, t); err != nil {
 		return m, fmt.Errorf("sample in format %s: %w", f, err)
 	}
-	m.seconds, m.work = clock().Sub(begun).Seconds(), t.counts
+	m.seconds, m.work = o.Clock().Sub(begun).Seconds(), t.counts
 	return m, m.look(vfs.Sub(fsys, f.String()))
 }
 

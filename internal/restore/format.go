@@ -64,7 +64,7 @@ func (r *run) makeAnew(ctx context.Context, made vfs.FS) error {
 	}
 	err := r.o.Convert(ctx, r.home, made)
 	if vfs.FaultOf(err) == vfs.FullFault || vfs.SaysFull(err) {
-		return fmt.Errorf("%w; make room and %w", err, errAgain)
+		return &fullError{err}
 	}
 	return err
 }

@@ -46,7 +46,7 @@ func (r *run) unpack(ctx context.Context, i int) error {
 		err = u.cut.End(err)
 	}
 	if vfs.SaysFull(err) {
-		err = fmt.Errorf("%w; make room and %w", err, errAgain)
+		err = &fullError{err}
 	}
 	return err
 }
