@@ -16,6 +16,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/hometest"
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/restore"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -30,8 +31,35 @@ type oracle struct {
 	repository objstore.Store
 	tids       []zodb.TID
 	states     map[zodb.TID]map[zodb.OID]oracleObject
+	backed     map[string]map[revision]bool // all that the storage had at each backup
+	carried    map[string]map[revision]bool // all that a restore of it may have
 	log        []string
 	restored   int
+}
+
+// revision is the name of a revision.
+type revision struct {
+	oid zodb.OID
+	tid zodb.TID
+}
+
+// revisions are all that a storage has.
+func (o *oracle) revisions(s *engine.Storage) map[revision]bool {
+	o.t.Helper()
+	all := make(map[revision]bool)
+	for oid, err := range s.OIDs(o.t.Context()) {
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		for tid, err := range s.Serials(o.t.Context(), oid) {
+			if err != nil {
+				o.t.Errorf("object %s: %v", oid, err)
+				break
+			}
+			all[revision{oid, tid}] = true
+		}
+	}
+	return all
 }
 
 // oracleObject is a revision.
@@ -44,7 +72,7 @@ type oracleObject struct {
 func newOracle(t *testing.T, format string, seed uint64) *oracle {
 	t.Helper()
 	o := &oracle{t: t, r: rand.New(rand.NewPCG(seed, 23)), repository: objstore.NewDir(directory(t, t.TempDir())),
-		states: make(map[zodb.TID]map[zodb.OID]oracleObject)}
+		states: make(map[zodb.TID]map[zodb.OID]oracleObject), backed: make(map[string]map[revision]bool), carried: make(map[string]map[revision]bool)}
 	o.home = enginetest.Home(t, engine.CreateOptions{Format: format, Set: map[string]string{
 		"storage.min_pack_time": "0", "storage.delay_delete": []string{"0", "86400"}[seed%2],
 	}})
@@ -205,6 +233,17 @@ func (o *oracle) pack() {
 	o.say("pack to %s, gc %t", to, gc)
 }
 
+// packLately commits, packs in the midst of that, and backs up, so that what the pack has removed is beside the transactions to
+// which restores go back.
+func (o *oracle) packLately() {
+	o.t.Helper()
+	for range 5 {
+		o.commit()
+	}
+	o.pack()
+	o.backUp()
+}
+
 func (o *oracle) undelete() {
 	o.t.Helper()
 	if _, err := o.s.Undelete(o.t.Context(), 0); err != nil {
@@ -238,10 +277,23 @@ func (o *oracle) backUp() {
 		o.t.Fatal(err)
 	}
 	if m := result.Backup; m != nil {
+		o.backedUp(m)
 		o.say("backup %s, of %s, packed to %s, upon %+v", m.Name, m.TID, m.Packed, m.Reference)
 		if m.ProblemCount > 0 {
 			o.t.Errorf("%v", m.Problems)
 		}
+	}
+}
+
+// backedUp notes what is in a backup. Only bundles have lists of what packs have removed since the reference; in other
+// formats a restore has that again.
+func (o *oracle) backedUp(m *backup.Manifest) {
+	o.t.Helper()
+	has := o.revisions(o.s)
+	o.backed[m.Name], o.carried[m.Name] = has, has
+	if m.Reference != nil && o.s.Settings().Structure.Format != layout.Bundled {
+		o.carried[m.Name] = maps.Clone(has)
+		maps.Copy(o.carried[m.Name], o.carried[m.Reference.Name])
 	}
 }
 
@@ -255,6 +307,7 @@ func (o *oracle) merge() {
 				o.t.Fatal(err)
 			}
 			o.say("merge %s into %s", m.Name, merged.Name)
+			o.backed[merged.Name], o.carried[merged.Name] = o.backed[m.Name], o.carried[m.Name]
 			return
 		}
 	}
@@ -320,7 +373,11 @@ func (o *oracle) restore(repo *backup.Repository, tid, to zodb.TID, promised boo
 	what := fmt.Sprintf("%s, restored of %s", to, p.Chain[len(p.Chain)-1].Name)
 	got, want := o.now(s), o.states[tid]
 	kept := reachable(want)
+	last := p.Chain[len(p.Chain)-1].Name
 	for oid, x := range want {
+		if s.Settings().Structure.Format != layout.Bundled && !kept[oid] && !o.backed[last][revision{oid, x.serial}] {
+			x = o.states[got[oid].serial][oid] // a pack has removed it since; an older revision of the reference does no harm
+		}
 		if y, there := got[oid]; y.text != x.text && (there || kept[oid]) {
 			o.t.Errorf("%s: object %s is %.80q, want %.80q", what, oid, y.text, x.text)
 		}
@@ -331,6 +388,28 @@ func (o *oracle) restore(repo *backup.Repository, tid, to zodb.TID, promised boo
 		}
 	}
 	o.history(s, what, tid, p.Chain)
+	o.exact(s, what, tid, p.Chain)
+}
+
+// exact looks whether all revisions are there that the storage had at the last backup of a chain, and no others. If nothing was
+// committed since the one before it, that has them, too, and those that a pack has removed since.
+func (o *oracle) exact(s *engine.Storage, what string, tid zodb.TID, chain []*backup.Manifest) {
+	o.t.Helper()
+	got, last := o.revisions(s), chain[len(chain)-1]
+	may := maps.Clone(o.carried[last.Name])
+	if n := len(chain); n > 1 && chain[n-2].TID == tid {
+		maps.Copy(may, o.carried[chain[n-2].Name])
+	}
+	for r := range o.backed[last.Name] {
+		if r.tid <= tid && !got[r] {
+			o.t.Errorf("%s: revision %s of object %s is missing", what, r.tid, r.oid)
+		}
+	}
+	for r := range got {
+		if r.tid > tid || !may[r] {
+			o.t.Errorf("%s: revision %s of object %s was not in the backup", what, r.tid, r.oid)
+		}
+	}
 }
 
 // history looks whether the older states are there, too, as far as no pack has removed them.
@@ -364,7 +443,7 @@ func (o *oracle) run(seed uint64, steps int) {
 			o.t.Logf("seed %d:\n%s", seed, strings.Join(o.log, "\n"))
 		}
 	}()
-	do := []func(){o.commit, o.commit, o.commit, o.commit, o.commit, o.commit, o.undo, o.undo, o.pack, o.backUp, o.backUp, o.backUp, o.merge,
+	do := []func(){o.commit, o.commit, o.commit, o.commit, o.commit, o.commit, o.undo, o.undo, o.pack, o.backUp, o.backUp, o.backUp, o.packLately, o.merge,
 		o.reopen, o.reclaim, o.undelete, o.prune}
 	o.commit()
 	for range steps {
@@ -376,7 +455,7 @@ func (o *oracle) run(seed uint64, steps int) {
 			o.restores(8)
 		}
 	}
-	o.backUp()
+	o.packLately()
 	o.restores(hometest.OneOf(1, 4, 4))
 	closed(o.t, o.s)
 }
