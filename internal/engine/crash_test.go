@@ -152,26 +152,6 @@ func TestEachKindOfOperationIsInTheSampleOfCrashes(t *testing.T) {
 	}
 }
 
-// triedUntilTheEnd tries each every-th operation of work of which the number of operations is not known,
-// moved by the case and the phase, until one is behind the end. It returns the number of that one. A sample
-// that begins behind the end begins nearer to the first operation.
-func triedUntilTheEnd(t *testing.T, every, moved int, try func(n int) (behind bool)) (end int) {
-	t.Helper()
-	n := 1 + (moved+hometest.Phase(t))%every
-	for try(n) {
-		if n == 1 || t.Failed() {
-			return n
-		}
-		end, n = n, n/2
-	}
-	for next := n + every; !t.Failed() && (end == 0 || next < end); next += every {
-		if try(next) {
-			return next
-		}
-	}
-	return end
-}
-
 // crash cuts the power before an operation, which was the n-th of the run without a crash. If there is none of that
 // kind and number this time, twice, it takes the first of that kind, and reports false if there is none either.
 func (c crashCase) crash(t *testing.T, at faulttest.Nth, n int) bool {

@@ -204,7 +204,7 @@ func TestNamesThatAChoreLosesEndWriting(t *testing.T) {
 // TestFlushThatFailedAtXSerialRepeatsTheMarkOnly: x.serial may name the batch by then.
 func TestFlushThatFailedAtXSerialRepeatsTheMarkOnly(t *testing.T) {
 	t.Parallel()
-	for n := 1; ; n++ {
+	ops := faulttest.Sampled(t, hometest.OneOf(1, 1, 3), hometest.Phase(t), func(at faulttest.Nth, n int) (log []string, came bool) {
 		disk := crashfs.New(5)
 		if err := populateHome(disk, zodb.ClassFull, layout.Bushy); err != nil {
 			t.Fatal(err)
@@ -224,41 +224,43 @@ func TestFlushThatFailedAtXSerialRepeatsTheMarkOnly(t *testing.T) {
 			list = append(list, change{oid: oid, data: rec(strings.Repeat(fmt.Sprint(oid), 50))})
 		}
 		renamed := false // x.serial
-		came := failOnce(f, syscall.ENOSPC, func(op errfs.Op) bool {
+		failed := failOnce(f, syscall.ENOSPC, func(op errfs.Op) bool {
 			renamed = renamed || op.Kind == "rename" && strings.HasSuffix(op.Name, "x/serial")
 			return renamed && op.Kind == "syncdir"
 		})
 		commit(t, s, list...) // which is enough for a flush
 		eventually(t, "the first flush", func() bool { return s.Status().Trouble != "" || s.state.FlushedTID() != 0 })
-		if !came.Load() || s.Status().Trouble == "" {
+		if !failed.Load() || s.Status().Trouble == "" {
 			t.Fatalf("the first flush: %q", s.Status().Trouble)
 		}
-		disk.CrashAt(disk.Ops() + n)
+		begun, cut := disk.Ops(), faulttest.CutBefore(disk, at)
 		err = s.Flush(t.Context())
+		log = disk.Log()[begun:]
+		if !cut.Load() && err != nil {
+			t.Fatal(err)
+		}
 		_ = s.Close() // the power may be off
 		for _, mode := range []crashfs.Mode{crashfs.KeepNone, crashfs.KeepAll, crashfs.Random(uint32(n)), crashfs.Random(uint32(n + 500)), crashfs.Random(uint32(n + 1000))} {
 			s, err := Open(t.Context(), "", scriptOptions(disk.Crashed(mode)))
 			if err != nil {
-				t.Fatalf("power cut at %d, %v: %v", n, mode, err)
+				t.Fatalf("power cut before %v, %v: %v", at, mode, err)
 			}
 			if err := errors.Join(s.WaitNormal(t.Context()), s.Flush(t.Context())); err != nil {
-				t.Errorf("power cut at %d, %v: %v", n, mode, err)
+				t.Errorf("power cut before %v, %v: %v", at, mode, err)
 			}
 			for _, c := range list {
 				if got := load(t, s, c.oid); got != string(c.data) {
-					t.Errorf("power cut at %d, %v: object %s is %.40q", n, mode, c.oid, got)
+					t.Errorf("power cut before %v, %v: object %s is %.40q", at, mode, c.oid, got)
 				}
 			}
 			if err := s.Close(); err != nil {
 				t.Error(err)
 			}
 		}
-		if err == nil || t.Failed() {
-			if n > 20 {
-				t.Errorf("the second flush took %d operations", n)
-			}
-			return
-		}
+		return log, cut.Load()
+	})
+	if ops > 20 {
+		t.Errorf("the second flush took %d operations", ops)
 	}
 }
 
@@ -355,39 +357,31 @@ func TestSnapshotIsDurableAlsoWhereAChoreFailed(t *testing.T) {
 // at the new and changed files in A when the next process has entered a snapshot.
 func TestFilesThatEnterAAfterASnapshotLookNewAtEveryKill(t *testing.T) {
 	t.Parallel()
-	for what, act := range map[string]func(s *Storage, stamp int64) error{
-		"flush":             func(s *Storage, _ int64) error { return s.Flush(t.Context()) },
-		"pack":              func(s *Storage, _ int64) error { _, err := s.Pack(t.Context(), zodb.PackOptions{}); return err },
-		"undelete":          func(s *Storage, stamp int64) error { _, err := s.Undelete(t.Context(), stamp); return err },
-		"giving space back": func(s *Storage, _ int64) error { err := s.worker.Reclaim(t.Context(), 0); return err },
-	} {
-		for i, format := range allFormats() {
-			set := "storage.min_pack_time=0"
-			if what == "giving space back" {
-				if format != layout.Bundled {
-					continue
-				}
-				set += " storage.delay_delete=0"
-			}
-			t.Run(what+" "+format.String(), func(t *testing.T) {
-				t.Parallel()
-				every := hometest.OneOf(1, 11, 11)
-				if i > 1 {
-					every *= 5 // of the other classic formats
-				}
-				ended := triedUntilTheEnd(t, every, 0, func(n int) bool {
-					return killedAfterASnapshot(t, packCase{format: format, set: set}, n, act)
-				})
-				if ended < 8 {
-					t.Errorf("it took less than %d operations", ended)
-				}
-			})
-		}
+	hometest.InTurn(t, 4)
+	type act func(s *Storage, stamp int64) error
+	var names []string
+	var cases []packCase
+	var acts []act
+	add := func(what string, format layout.Format, more string, do act) {
+		names, acts = append(names, what+" "+format.String()), append(acts, do)
+		cases = append(cases, packCase{format: format, set: "storage.min_pack_time=0" + more})
+	}
+	for _, format := range allFormats() {
+		add("flush", format, "", func(s *Storage, _ int64) error { return s.Flush(t.Context()) })
+		add("pack", format, "", func(s *Storage, _ int64) error { _, err := s.Pack(t.Context(), zodb.PackOptions{}); return err })
+		add("undelete", format, "", func(s *Storage, stamp int64) error { _, err := s.Undelete(t.Context(), stamp); return err })
+	}
+	add("giving space back", layout.Bundled, " storage.delay_delete=0", func(s *Storage, _ int64) error { return s.worker.Reclaim(t.Context(), 0) })
+	ops := faulttest.SampledOf(t, hometest.OneOf(1, 11, 101), hometest.Phase(t), names, func(t *testing.T, c int, at faulttest.Nth, _ int) ([]string, bool) {
+		return killedAfterASnapshot(t, cases[c], at, acts[c])
+	})
+	if ops < 8*len(cases) {
+		t.Errorf("they took %d operations only", ops)
 	}
 }
 
-// killedAfterASnapshot reports whether the act has fewer than n operations.
-func killedAfterASnapshot(t *testing.T, c packCase, n int, act func(s *Storage, stamp int64) error) bool {
+// killedAfterASnapshot kills the storage before an operation of the act, and returns its operations, and whether that one came.
+func killedAfterASnapshot(t *testing.T, c packCase, at faulttest.Nth, act func(s *Storage, stamp int64) error) (log []string, came bool) {
 	t.Helper()
 	disk := crashfs.New(1)
 	if err := c.home(disk); err != nil {
@@ -435,13 +429,13 @@ func killedAfterASnapshot(t *testing.T, c packCase, n int, act func(s *Storage, 
 	}
 	ns.Add(-int64(time.Hour)) // stepped back
 	commit(t, s, change{oid: 0, data: rec("three", stay...), blob: "a blob"})
-	from := disk.Ops()
-	disk.CrashAt(from + n)
+	begun, cut := disk.Ops(), faulttest.CutBefore(disk, at)
 	err = act(s, r.Stamp)
-	_ = s.Close() // it was killed
-	if err == nil {
-		return true
+	log = disk.Log()[begun:]
+	if came = cut.Load(); !came && err != nil {
+		t.Fatal(err)
 	}
+	_ = s.Close() // it was killed
 	after := disk.Killed()
 	o.fs = after
 	if s, err = Open(t.Context(), "", o); err != nil {
@@ -462,9 +456,9 @@ func killedAfterASnapshot(t *testing.T, c packCase, n int, act func(s *Storage, 
 		}
 		was, there := before[name]
 		if (!there || was != string(b)) && !strings.HasSuffix(name, "-deleted") && info.ModTime.Before(requested) {
-			t.Errorf("killed before operation %d (%q was the last): %s is new since the snapshot of %v, and its time is %v",
-				n, disk.Log()[from+n-2], name, requested.UTC().Format("15:04:05.000"), info.ModTime.UTC().Format("15:04:05.000"))
+			t.Errorf("killed before %v: %s is new since the snapshot of %v, and its time is %v",
+				at, name, requested.UTC().Format("15:04:05.000"), info.ModTime.UTC().Format("15:04:05.000"))
 		}
 	}
-	return false
+	return log, came
 }

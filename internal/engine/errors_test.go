@@ -381,49 +381,45 @@ func TestCreateIsWholeOrNotAtAll(t *testing.T) {
 	make := func(f vfs.FS) error {
 		return Create("/home", CreateOptions{fs: f, Format: string(format), Rand: rand.NewChaCha8([32]byte{})})
 	}
-	f := crashfs.New(1)
-	if err := make(f); err != nil {
-		t.Fatal(err)
-	}
-	ops := f.Ops()
-	for n := 1; n <= ops+1; n++ {
+	every := hometest.OneOf(1, 1, 5)
+	faulttest.Sampled(t, every, hometest.Phase(t), func(at faulttest.Nth, n int) (log []string, came bool) {
 		f := crashfs.New(1)
-		f.CrashAt(n)
+		cut := faulttest.CutBefore(f, at)
 		err := make(f)
-		for _, mode := range []crashfs.Mode{crashfs.KeepNone, crashfs.KeepAll, crashfs.Random(uint32(n))} {
+		if came = cut.Load(); !came && err != nil {
+			t.Fatal(err)
+		}
+		for _, mode := range []crashfs.Mode{crashfs.KeepNone, crashfs.KeepAll, crashfs.Random(uint32(n)), crashfs.Random(uint32(n + 1000))} {
 			after := f.Crashed(mode)
 			_, statErr := after.Stat("home")
 			if err == nil && statErr != nil {
-				t.Fatalf("crash at %d, %v: create succeeded and it is not there", n, mode)
+				t.Fatalf("crash before %v, %v: create succeeded and it is not there", at, mode)
 			}
 			if statErr != nil {
 				// Leftover files must not be in the way.
 				if err := make(after); err != nil {
-					t.Fatalf("crash at %d, %v: the next create: %v", n, mode, err)
+					t.Fatalf("crash before %v, %v: the next create: %v", at, mode, err)
 				}
 			}
 			for _, name := range []string{"config/settings", "config/identity", "A/" + format.Path(layout.XOID), "A/" + format.Path(layout.XSerial)} {
 				b, err := after.ReadFile("home/" + name)
 				if err != nil || len(b) == 0 {
-					t.Fatalf("crash at %d, %v: %s: %d bytes, %v", n, mode, name, len(b), err)
+					t.Fatalf("crash before %v, %v: %s: %d bytes, %v", at, mode, name, len(b), err)
 				}
 			}
 		}
-	}
-	for n := 1; n <= ops; n++ {
+		return f.Log(), came
+	})
+	faulttest.Sampled(t, every, hometest.Phase(t), func(at faulttest.Nth, _ int) (log []string, came bool) {
 		f := errfs.New(crashfs.New(1), nil)
-		f.Decide(func(op errfs.Op) error {
-			if op.Changes() && op.N == n {
-				return syscall.ENOSPC
-			}
-			return nil
-		})
+		failing := faulttest.ErrorAt(f, at, syscall.ENOSPC)
 		if err := make(f); err != nil {
 			if _, statErr := f.Stat(".home.new"); statErr == nil {
-				t.Errorf("error at %d: %v, and what was begun is left", n, err)
+				t.Errorf("error at %v: %v, and what was begun is left", at, err)
 			}
 		}
-	}
+		return failing()
+	})
 }
 
 func TestDirSyncIsHonoured(t *testing.T) {

@@ -19,6 +19,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -137,16 +138,16 @@ func TestALoaderRefusesAHomeThatIsNotSettled(t *testing.T) {
 // transactions, whenever it is killed or the power is cut.
 func TestALoadThatIsCutOffLeavesNoBlobs(t *testing.T) {
 	t.Parallel()
-	hometest.InTurn(t, 4)
+	hometest.InTurn(t, 3)
 	for _, later := range []bool{false, true} {
-		for at := 1; ; at++ {
-			disk, last := crashfs.New(int64(at)), zodb.TID(0)
+		faulttest.Sampled(t, hometest.OneOf(1, 1, 9), hometest.Phase(t), func(at faulttest.Nth, n int) (log []string, came bool) {
+			disk, last := crashfs.New(int64(n)), zodb.TID(0)
 			if later {
 				disk, last = loaded(t)
 			} else if err := engine.CreateOn(disk, layout.Bundled, nil); err != nil {
 				t.Fatal(err)
 			}
-			disk.CrashAt(disk.Ops() + at)
+			begun, cut := disk.Ops(), faulttest.CutBefore(disk, at)
 			l, err := engine.OpenLoader(t.Context(), "", last, sweepOptions(disk))
 			if err == nil {
 				for tid := max(last, 1<<40) + 1; err == nil && tid < last+1<<41; tid += 1 << 40 {
@@ -160,7 +161,10 @@ func TestALoadThatIsCutOffLeavesNoBlobs(t *testing.T) {
 				}
 				err = errors.Join(err, l.Close())
 			}
-			for _, mode := range []crashfs.Mode{crashfs.KeepAll, crashfs.KeepNone, crashfs.Random(uint32(at))} {
+			if log, came = disk.Log()[begun:], cut.Load(); !came && err != nil {
+				t.Fatalf("later %t, before %v, which did not come: %v", later, at, err)
+			}
+			for _, mode := range []crashfs.Mode{crashfs.KeepAll, crashfs.KeepNone, crashfs.Random(uint32(n))} {
 				after := disk.Crashed(mode)
 				o := sweepOptions(after)
 				o.History = engine.HistoryCopied
@@ -180,7 +184,7 @@ func TestALoadThatIsCutOffLeavesNoBlobs(t *testing.T) {
 						there++
 						_ = b.Close()
 					} else if tid > last {
-						t.Errorf("later %t, operation %d, %s: the blob of %s: %v", later, at, mode, tid, err)
+						t.Errorf("later %t, before %v, %s: the blob of %s: %v", later, at, mode, tid, err)
 					}
 				}
 				if err := s.Close(); err != nil {
@@ -196,13 +200,11 @@ func TestALoadThatIsCutOffLeavesNoBlobs(t *testing.T) {
 					}
 				}
 				if files != there {
-					t.Errorf("later %t, operation %d, %s: there are %d blobs of %d revisions", later, at, mode, files, there)
+					t.Errorf("later %t, before %v, %s: there are %d blobs of %d revisions", later, at, mode, files, there)
 				}
 			}
-			if err == nil {
-				break
-			}
-		}
+			return log, came
+		})
 	}
 }
 
@@ -229,19 +231,21 @@ func TestAnOlderCopyOverAKilledLoadIsRefused(t *testing.T) {
 		return names
 	}
 	noted := false
-	for at := 1; ; at++ {
+	faulttest.Sampled(t, hometest.OneOf(1, 1, 3), hometest.Phase(t), func(at faulttest.Nth, n int) (log []string, came bool) {
 		disk, last := loaded(t)
 		acknowledged := bundles(disk)
-		disk.CrashAt(disk.Ops() + at)
+		begun, cut := disk.Ops(), faulttest.CutBefore(disk, at)
 		l, err := engine.OpenLoader(t.Context(), "", last, sweepOptions(disk))
 		if err == nil {
 			err = errors.Join(load(t, l, last+1<<40, 9), l.Close())
 		}
-		ended := err == nil
+		if log, came = disk.Log()[begun:], cut.Load(); !came && err != nil {
+			t.Fatalf("before %v, which did not come: %v", at, err)
+		}
 		killed := disk.Crashed(crashfs.KeepAll)
 		_, err = killed.Stat("misc/loading")
-		if noted = noted || err == nil; ended {
-			break
+		if noted = noted || err == nil; !came {
+			return log, false
 		}
 		was, err := killed.ReadFile("A/x.serial")
 		if err != nil {
@@ -253,38 +257,39 @@ func TestAnOlderCopyOverAKilledLoadIsRefused(t *testing.T) {
 			t.Helper()
 			s, err := engine.Open(t.Context(), "", o)
 			if err != nil {
-				t.Fatalf("operation %d, %s: %v", at, step, err)
+				t.Fatalf("before %v, %s: %v", at, step, err)
 			}
 			if got := s.LastTransaction(); got != want {
-				t.Errorf("operation %d, %s: the last transaction is %s, not %s", at, step, got, want)
+				t.Errorf("before %v, %s: the last transaction is %s, not %s", at, step, got, want)
 			}
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := killed.Stat("misc/loading"); !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("operation %d, %s: misc/loading stays: %v", at, step, err)
+				t.Errorf("before %v, %s: misc/loading stays: %v", at, step, err)
 			}
 		}
 		put(killed, last-1)
 		if s, err := engine.Open(t.Context(), "", o); !errors.Is(err, zodb.ErrCorrupt) || !strings.Contains(err.Error(), "an older copy was probably put over") {
-			t.Fatalf("operation %d: %v, %v", at, s, err)
+			t.Fatalf("before %v: %v, %v", at, s, err)
 		}
 		for _, name := range acknowledged {
 			if !slices.Contains(bundles(killed), name) {
-				t.Fatalf("operation %d: %s is gone", at, name)
+				t.Fatalf("before %v: %s is gone", at, name)
 			}
 		}
-		if at%2 == 0 {
+		if n%2 == 0 {
 			put(killed, zodb.TIDFromBytes(was))
 			open(zodb.TIDFromBytes(was), "the right x.serial again")
-			continue
+			return log, true
 		}
 		for _, name := range bundles(killed) {
 			remove(t, killed, "A/bundles/"+name)
 		}
 		put(killed, 0)
 		open(0, "without the bundles")
-	}
+		return log, true
+	})
 	if !noted {
 		t.Error("no operation was between the begin and the end of the load")
 	}

@@ -9,9 +9,11 @@ import (
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -22,12 +24,15 @@ import (
 func TestAHandMadeCopyBesideAKilledLoadIsASnapshot(t *testing.T) {
 	t.Parallel()
 	snapshots, others, torn := 0, 0, 0
-	for at := 1; ; at++ {
+	faulttest.Sampled(t, hometest.OneOf(1, 1, 3), hometest.Phase(t), func(at faulttest.Nth, _ int) (log []string, came bool) {
 		disk, last := loaded(t)
-		disk.CrashAt(disk.Ops() + at)
+		begun, cut := disk.Ops(), faulttest.CutBefore(disk, at)
 		l, err := engine.OpenLoader(t.Context(), "", last, sweepOptions(disk))
 		if err == nil {
 			err = errors.Join(load(t, l, last+1, 2), load(t, l, last+2, 3), l.Close())
+		}
+		if log, came = disk.Log()[begun:], cut.Load(); !came && err != nil {
+			t.Fatalf("before %v, which did not come: %v", at, err)
 		}
 		after := disk.Killed()
 		sublock, lerr := after.Lock(snapfile.Sublock)
@@ -40,12 +45,12 @@ func TestAHandMadeCopyBesideAKilledLoadIsASnapshot(t *testing.T) {
 				torn++
 			}
 			if err := errors.Join(sublock.Close(), openedBy(t, after)); err != nil {
-				t.Fatalf("operation %d: %v", at, err)
+				t.Fatalf("before %v: %v", at, err)
 			}
 			if _, err := snapfile.Read(after); err != nil {
-				t.Errorf("operation %d: after the next open: %v", at, err)
+				t.Errorf("before %v: after the next open: %v", at, err)
 			}
-			continue
+			return log, came
 		} else if serr != nil {
 			t.Fatal(serr)
 		}
@@ -53,28 +58,26 @@ func TestAHandMadeCopyBesideAKilledLoadIsASnapshot(t *testing.T) {
 		before := filesOfA(t, after)
 		got, rerr := copied(t, after)
 		if rerr != nil || got != last && got != last+2 {
-			t.Errorf("operation %d: a copy ends with %s: %v", at, got, rerr)
+			t.Errorf("before %v: a copy ends with %s: %v", at, got, rerr)
 		}
 		if l, err := engine.OpenLoader(t.Context(), "", got, sweepOptions(after)); !errors.Is(err, errors.ErrUnsupported) {
-			t.Errorf("operation %d: a load begins beside the copy: %v, %v", at, l, err)
+			t.Errorf("before %v: a load begins beside the copy: %v, %v", at, l, err)
 		}
 		o := sweepOptions(after)
 		o.History = engine.HistoryCopied
 		s, oerr := engine.Open(t.Context(), "", o)
 		if oerr != nil {
-			t.Fatalf("operation %d: %v", at, oerr)
+			t.Fatalf("before %v: %v", at, oerr)
 		}
 		oerr = errors.Join(commitAs(t.Context(), s, got+9), s.Flush(t.Context()))
 		if now := filesOfA(t, after); now != before {
-			t.Errorf("operation %d: A changes under the copy:\n%s\nbefore:\n%s", at, now, before)
+			t.Errorf("before %v: A changes under the copy:\n%s\nbefore:\n%s", at, now, before)
 		}
 		if err := errors.Join(oerr, sublock.Close(), s.Close()); err != nil {
-			t.Fatalf("operation %d: %v", at, err)
+			t.Fatalf("before %v: %v", at, err)
 		}
-		if err == nil {
-			break
-		}
-	}
+		return log, came
+	})
 	if snapshots < 2 || others < 10 || torn == 0 {
 		t.Errorf("%d kills left a snapshot, %d none, and %d of these were between two transactions", snapshots, others, torn)
 	}

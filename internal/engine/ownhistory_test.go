@@ -20,6 +20,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -333,7 +334,7 @@ func broughtBack(t *testing.T, restored bool) *crashfs.FS {
 // TestABeginningIsNeitherLostNorRepeated stops the first start at each operation, by a
 // kill and by a power cut, and the next one too.
 func TestABeginningIsNeitherLostNorRepeated(t *testing.T) {
-	hometest.InTurn(t, 4)
+	hometest.InTurn(t, 6)
 	t.Run("copied", func(t *testing.T) { testABeginningIsNeitherLostNorRepeated(t, false) })
 	t.Run("restored", func(t *testing.T) { testABeginningIsNeitherLostNorRepeated(t, true) })
 }
@@ -350,16 +351,17 @@ func testABeginningIsNeitherLostNorRepeated(t *testing.T, restored bool) {
 		}
 		return err
 	}
-	n, step := 1, 1
+	every := hometest.OneOf(1, 4, 16)
 	if restored {
-		step = 3 // the same operations
+		every *= 3 // the same operations
 	}
-	for ; ; n += step {
+	ops := faulttest.Sampled(t, every, hometest.Phase(t), func(at faulttest.Nth, n int) (log []string, came bool) {
 		f := broughtBack(t, restored)
-		f.CrashAt(f.Ops() + n)
-		if err := start(f); err == nil {
-			break
+		begun, cut := f.Ops(), faulttest.CutBefore(f, at)
+		if err := start(f); !cut.Load() && err != nil {
+			t.Fatal(err)
 		}
+		log = f.Log()[begun:]
 		for _, state := range []*crashfs.FS{f.Killed(), f.Crashed(crashfs.KeepNone), f.Crashed(crashfs.KeepAll), f.Crashed(crashfs.Random(uint32(n)))} {
 			state.CrashAt(1 + n%60)
 			_ = start(state) // stopped somewhere, or not
@@ -367,10 +369,10 @@ func testABeginningIsNeitherLostNorRepeated(t *testing.T, restored bool) {
 				for range 2 {
 					s, err := open(after)
 					if err != nil {
-						t.Fatalf("operation %d: %v", n, err)
+						t.Fatalf("before %v: %v", at, err)
 					}
 					if list := beginnings(t, s); len(list) != 1 || restored && list[0].TID <= handedOn(list[0].Previous) {
-						t.Errorf("operation %d: beginnings: %+v", n, list)
+						t.Errorf("before %v: beginnings: %+v", at, list)
 					}
 					if engine.Load(t, s, 0) != string(pickletest.Record("root")) {
 						t.Error("the root was changed")
@@ -381,12 +383,10 @@ func testABeginningIsNeitherLostNorRepeated(t *testing.T, restored bool) {
 				}
 			}
 		}
-		if t.Failed() || testing.Short() && n > 30 {
-			return
-		}
-	}
-	if n < 20 {
-		t.Errorf("the first start took %d operations only", n)
+		return log, cut.Load()
+	})
+	if ops < 20 {
+		t.Errorf("the first start took %d operations only", ops)
 	}
 }
 

@@ -159,44 +159,62 @@ func inMisc(op errfs.Op) bool {
 func TestErrorAtEveryOperationOfAPlan(t *testing.T) {
 	t.Parallel()
 	hometest.InTurn(t, 4)
+	var names []string
+	var cases []planCase
 	for _, cause := range []error{syscall.EIO, syscall.ENOSPC} {
 		for _, forever := range []bool{false, true} {
-			for _, stopped := range []bool{false, true} {
-				for _, format := range []layout.Format{layout.Chunky, layout.Bundled} {
-					t.Run(fmt.Sprintf("%s, %v, for ever %t, stopped %t", format, cause, forever, stopped), func(t *testing.T) {
-						t.Parallel()
-						ops := relinkedWithError(t, format, cause, 0, forever, stopped)
-						if ops < 8 {
-							t.Fatalf("only %d operations", ops)
-						}
-						for n := range faulttest.Sample(ops, hometest.OneOf(1, 5, 13), uint64(len(cause.Error())), hometest.Phase(t)) {
-							relinkedWithError(t, format, cause, n, forever, stopped)
-						}
-					})
-				}
+			for _, c := range planCases() {
+				c.cause, c.forever = cause, forever
+				cases, names = append(cases, c), append(names, fmt.Sprintf("%s, %v, for ever %t, stopped %t", c.format, cause, forever, c.stopped))
 			}
 		}
 	}
+	ops := faulttest.SampledOf(t, hometest.OneOf(1, 5, 60), hometest.Phase(t), names, func(t *testing.T, c int, at faulttest.Nth, _ int) ([]string, bool) {
+		return cases[c].relinkedWithError(t, at)
+	})
+	if ops < 8*len(cases) {
+		t.Errorf("only %d operations", ops)
+	}
 }
 
-// relinkedWithError lets the n-th operation fail (0: none), and returns how many
-// there were. stopped: the pack is cancelled when it has begun to remove.
-func relinkedWithError(t *testing.T, format layout.Format, cause error, n int, forever, stopped bool) int {
+// planCase is a pack in which something goes wrong with the files in misc/.
+type planCase struct {
+	format  layout.Format
+	stopped bool // the pack is cancelled when it has begun to remove
+	cause   error
+	forever bool
+}
+
+func planCases() (cases []planCase) {
+	for _, stopped := range []bool{false, true} {
+		for _, format := range []layout.Format{layout.Chunky, layout.Bundled} {
+			cases = append(cases, planCase{format: format, stopped: stopped})
+		}
+	}
+	return cases
+}
+
+// relinkedWithError lets an operation on misc fail; the zero Nth: none. It returns the kinds of those operations, and whether
+// that one came.
+func (c planCase) relinkedWithError(t *testing.T, at faulttest.Nth) (ops []string, came bool) {
 	t.Helper()
-	r := newRelinked(t, format)
+	r := newRelinked(t, c.format)
 	defer func() { r.s.Close() }()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	ops, failed := 0, "none"
+	is, failed := at.Counter(), "none"
 	r.errs.Decide(func(op errfs.Op) error {
 		if !inMisc(op) {
 			return nil
 		}
-		if ops++; n > 0 && (ops == n || forever && ops > n) {
-			if ops == n {
-				failed = op.Kind + " " + op.Name
-			}
-			return cause
+		kind := faulttest.FailingKind(op)
+		ops = append(ops, kind)
+		switch {
+		case is(kind):
+			came, failed = true, op.Kind+" "+op.Name
+			return c.cause
+		case came && c.forever:
+			return c.cause
 		}
 		return nil
 	})
@@ -204,22 +222,22 @@ func relinkedWithError(t *testing.T, format layout.Format, cause error, n int, f
 		switch {
 		case name == planFile:
 			r.link(r.oids[0])
-		case stopped && strings.HasPrefix(name, "A/"): // x.packed
+		case c.stopped && strings.HasPrefix(name, "A/"): // x.packed
 			cancel()
 		}
 	}
 	_, err := r.s.Pack(ctx, zodb.PackOptions{})
-	where := fmt.Sprintf("operation %d of misc fails (%s), pack: %v", n, failed, err)
+	where := fmt.Sprintf("%v fails (%s), pack: %v", at, failed, err)
 	switch {
-	case n == 0 && !stopped && err != nil:
+	case !came && !c.stopped && err != nil:
 		t.Fatal(where)
-	case n == 0 && !stopped && exists(t, r.s, r.oids[1]):
+	case !came && !c.stopped && exists(t, r.s, r.oids[1]):
 		t.Fatal("the pack removed nothing")
-	case stopped && err == nil && n == 0:
+	case c.stopped && err == nil && !came:
 		t.Fatal("the pack was not stopped")
-	case err != nil && n > 0 && !errors.Is(err, cause) && !stopped:
-		t.Errorf("%s: want %v", where, cause)
-	case strings.HasPrefix(failed, "remove "+planFile) && !errors.Is(err, cause):
+	case err != nil && came && !errors.Is(err, c.cause) && !c.stopped:
+		t.Errorf("%s: want %v", where, c.cause)
+	case strings.HasPrefix(failed, "remove "+planFile) && !errors.Is(err, c.cause):
 		t.Errorf("%s: it was stopped, and hides the error of its end", where)
 	}
 	r.hook.renamed = nil
@@ -240,40 +258,39 @@ func relinkedWithError(t *testing.T, format layout.Format, cause error, n int, f
 		t.Errorf("%s: close: %v", where, err)
 	}
 	r.reopened(where+", closed", r.disk.Crashed(crashfs.KeepNone)).s.Close()
-	return ops
+	return ops, came
 }
 
 // TestCrashAtEveryOperationOfAPlan kills the process, or cuts the power, before each
 // operation that changes something in misc/ while a pack makes its plan and ends it.
 func TestCrashAtEveryOperationOfAPlan(t *testing.T) {
 	t.Parallel()
-	for _, format := range []layout.Format{layout.Chunky, layout.Bundled} {
-		for _, stopped := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, stopped %t", format, stopped), func(t *testing.T) {
-				t.Parallel()
-				triedUntilTheEnd(t, hometest.OneOf(1, 4, 9), 0, func(n int) bool {
-					if n > 109 {
-						t.Fatal("it has no end")
-					}
-					return !relinkedWithCrash(t, format, n, stopped)
-				})
-			})
-		}
+	cases := planCases()
+	var names []string
+	for _, c := range cases {
+		names = append(names, fmt.Sprintf("%s, stopped %t", c.format, c.stopped))
+	}
+	ops := faulttest.SampledOf(t, hometest.OneOf(1, 4, 30), hometest.Phase(t), names, func(t *testing.T, c int, at faulttest.Nth, _ int) ([]string, bool) {
+		return cases[c].relinkedWithCrash(t, at)
+	})
+	if ops < 8*len(cases) {
+		t.Errorf("only %d operations", ops)
 	}
 }
 
-// relinkedWithCrash kills the process before the n-th operation of misc, and reports
-// whether there was one. stopped: as for [relinkedWithError].
-func relinkedWithCrash(t *testing.T, format layout.Format, n int, stopped bool) bool {
+// relinkedWithCrash kills the process before an operation on misc; the zero Nth: before none. It returns the kinds of those
+// operations, and whether that one came.
+func (c planCase) relinkedWithCrash(t *testing.T, at faulttest.Nth) (ops []string, came bool) {
 	t.Helper()
-	r := newRelinked(t, format)
+	r := newRelinked(t, c.format)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	ops := 0
+	is := at.Counter()
 	var disk *crashfs.FS
 	r.errs.Decide(func(op errfs.Op) error {
 		if inMisc(op) && op.Changes() {
-			if ops++; ops == n {
+			kind := faulttest.FailingKind(op)
+			if ops = append(ops, kind); is(kind) {
 				disk = r.disk.Killed()
 			}
 		}
@@ -287,7 +304,7 @@ func relinkedWithCrash(t *testing.T, format layout.Format, n int, stopped bool) 
 		case disk != nil:
 		case name == planFile:
 			r.link(r.oids[0])
-		case stopped && strings.HasPrefix(name, "A/"): // x.packed
+		case c.stopped && strings.HasPrefix(name, "A/"): // x.packed
 			cancel()
 		}
 	}
@@ -295,13 +312,13 @@ func relinkedWithCrash(t *testing.T, format layout.Format, n int, stopped bool) 
 	r.errs.Decide(nil)
 	r.s.Close()
 	if disk == nil {
-		if n < 8 || (err != nil) != stopped {
-			t.Fatalf("operation %d: %v", n, err)
+		if (err != nil) != c.stopped {
+			t.Fatalf("%v does not come: %v", at, err)
 		}
-		return false
+		return ops, false
 	}
 	r.disk = disk
-	where := fmt.Sprintf("before operation %d of misc", n)
+	where := fmt.Sprintf("before %v", at)
 	modes := []crashfs.Mode{crashfs.KeepNone, crashfs.KeepAll}
 	for seed := range uint32(10) {
 		modes = append(modes, crashfs.Random(seed))
@@ -328,7 +345,7 @@ func relinkedWithCrash(t *testing.T, format layout.Format, n int, stopped bool) 
 	}
 	r.endings(where + ": killed, opened")
 	r.s.Close()
-	return true
+	return ops, true
 }
 
 // TestNothingOfAPackOutlivesClose: Close waits for the pack that is under way, wherever that is,

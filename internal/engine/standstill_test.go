@@ -16,6 +16,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -277,20 +278,23 @@ func standStill(t *testing.T, c packCase) {
 // another process opens it while the copier goes on.
 func TestAStandsStillAfterAKill(t *testing.T) {
 	t.Parallel()
-	every := hometest.OneOf(7, 151, 211)
+	hometest.InTurn(t, 6)
+	var cases []packCase
+	var names []string
 	for i, format := range allFormats() {
-		c := packCase{format: format, seed: uint64(i) + 1750, set: "storage.min_pack_time=0 storage.delay_delete=100"}
-		t.Run(format.String(), func(t *testing.T) {
-			t.Parallel()
-			if ended := triedUntilTheEnd(t, every, i, func(n int) bool { return c.killedInSnapshot(t, n) }); ended < 20 {
-				t.Errorf("the work has less than %d operations", ended)
-			}
-		})
+		cases = append(cases, packCase{format: format, seed: uint64(i) + 1750, set: "storage.min_pack_time=0 storage.delay_delete=100"})
+		names = append(names, format.String())
+	}
+	ops := faulttest.SampledOf(t, hometest.OneOf(1, 151, 211), hometest.Phase(t), names, func(t *testing.T, c int, at faulttest.Nth, _ int) ([]string, bool) {
+		return cases[c].killedInSnapshot(t, at)
+	})
+	if ops < 20*len(cases) {
+		t.Errorf("the work has only %d operations", ops)
 	}
 }
 
-// killedInSnapshot reports whether the work has fewer than n operations.
-func (c packCase) killedInSnapshot(t *testing.T, n int) bool {
+// killedInSnapshot kills the storage before an operation, and returns those of the work, and whether it came.
+func (c packCase) killedInSnapshot(t *testing.T, at faulttest.Nth) (log []string, came bool) {
 	t.Helper()
 	disk := crashfs.New(int64(c.seed))
 	if err := c.home(disk); err != nil {
@@ -311,7 +315,7 @@ func (c packCase) killedInSnapshot(t *testing.T, n int) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	disk.CrashAt(disk.Ops() + n)
+	begun, cut := disk.Ops(), faulttest.CutBefore(disk, at)
 	for i := range 6 {
 		if _, err = tryCommit(s, zodb.TxnMeta{}, change{oid: 0, data: rec(fmt.Sprint("root ", i)), blob: "a blob"}); err == nil && i%2 == 1 {
 			err = s.Flush(t.Context())
@@ -320,9 +324,12 @@ func (c packCase) killedInSnapshot(t *testing.T, n int) bool {
 			break
 		}
 	}
-	_ = s.Close() // it was killed, unless the work has ended
-	if err == nil {
-		return true
+	cerr := s.Close()
+	if log = disk.Log()[begun:]; !cut.Load() {
+		if err = errors.Join(err, cerr); err != nil {
+			t.Fatal(err)
+		}
+		return log, false
 	}
 	next := disk.Killed()
 	still, err := next.Lock(sublockFile)
@@ -350,7 +357,7 @@ func (c packCase) killedInSnapshot(t *testing.T, n int) bool {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := errors.Join(s.WaitNormal(ctx), s.Close(), sound(ctx, next, false)); err != nil {
-		t.Errorf("killed before operation %d: %v", n, err)
+		t.Errorf("killed before %v: %v", at, err)
 	}
-	return false
+	return log, true
 }

@@ -11,9 +11,11 @@ import (
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -57,36 +59,33 @@ func wholeOrVacant(t *testing.T, f vfs.FS, created bool, when string, args ...an
 
 func TestCreateInAnEmptyDirectoryIsWholeOrNotAtAll(t *testing.T) {
 	t.Parallel()
-	f := newVolume(t)
-	before := f.Ops()
-	if err := createIn(f); err != nil {
-		t.Fatal(err)
-	}
-	ops := f.Ops() - before
-	for n := 1; n <= ops+1; n++ {
+	every := hometest.OneOf(1, 2, 6)
+	faulttest.Sampled(t, every, hometest.Phase(t), func(at faulttest.Nth, n int) (log []string, came bool) {
 		f := newVolume(t)
-		f.CrashAt(f.Ops() + n)
+		begun, cut := f.Ops(), faulttest.CutBefore(f, at)
 		err := createIn(f)
-		if (err == nil) != (n > ops) {
-			t.Fatalf("crash at %d of %d: %v", n, ops, err)
+		if came = cut.Load(); (err == nil) == came {
+			t.Fatalf("crash before %v, which came %t: %v", at, came, err)
 		}
-		wholeOrVacant(t, f.Killed(), err == nil, "killed at %d", n)
-		for _, mode := range []crashfs.Mode{crashfs.KeepNone, crashfs.KeepAll, crashfs.Random(uint32(n)), crashfs.Random(uint32(1000 + n))} {
-			wholeOrVacant(t, f.Crashed(mode), err == nil, "crash at %d, %v", n, mode)
+		wholeOrVacant(t, f.Killed(), err == nil, "killed before %v", at)
+		for i := range uint32(4) {
+			mode := crashfs.Random(uint32(n) + 1000*i)
+			wholeOrVacant(t, f.Crashed(mode), err == nil, "crash before %v, %v", at, mode)
 		}
-	}
-	for n := 1; n <= ops; n++ {
+		for _, mode := range []crashfs.Mode{crashfs.KeepNone, crashfs.KeepAll} {
+			wholeOrVacant(t, f.Crashed(mode), err == nil, "crash before %v, %v", at, mode)
+		}
+		return f.Log()[begun:], came
+	})
+	faulttest.Sampled(t, every, hometest.Phase(t), func(at faulttest.Nth, _ int) (log []string, came bool) {
 		f := errfs.New(newVolume(t), nil)
-		f.Decide(func(op errfs.Op) error {
-			if op.Changes() && op.N == n {
-				return syscall.ENOSPC
-			}
-			return nil
-		})
+		failing := faulttest.ErrorAt(f, at, syscall.ENOSPC)
 		err := createIn(f)
+		log, came = failing()
 		f.Decide(nil)
-		wholeOrVacant(t, f, err == nil, "error at %d", n)
-	}
+		wholeOrVacant(t, f, err == nil, "error at %v", at)
+		return log, came
+	})
 }
 
 // TestCreateFillsNothingElse: a directory with content is refused, and nothing of it changes.

@@ -184,11 +184,12 @@ func crashHome(tb testing.TB, seed int64) *crashfs.FS {
 }
 
 // modes are the ways in which a crash treats effects that are not durable.
-func modes(seed int64) map[string]crashfs.Mode {
-	return map[string]crashfs.Mode{
-		"none": crashfs.KeepNone, "all": crashfs.KeepAll,
-		"random 1": crashfs.Random(uint32(seed)), "random 2": crashfs.Random(uint32(seed + 1000)),
+func modes(seed int64) []crashfs.Mode {
+	list := []crashfs.Mode{crashfs.KeepNone, crashfs.KeepAll}
+	for i := range int64(8) {
+		list = append(list, crashfs.Random(uint32(seed+1000*i)))
 	}
+	return list
 }
 
 // scenario is a fixed sequence of two runs.
@@ -204,61 +205,46 @@ func scenario(m *model, f *crashfs.FS, seed uint64) error {
 
 func TestCommittedSurvivesACrashAtEveryOperation(t *testing.T) {
 	t.Parallel()
-	for seed := uint64(1); seed <= 3; seed++ {
-		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			t.Parallel()
-			f := crashHome(t, int64(seed))
-			first := f.Ops()
-			if err := scenario(newModel(), f, seed); err != nil {
-				t.Fatal(err)
+	names := []string{"seed 1", "seed 2", "seed 3"}
+	ops := faulttest.SampledOf(t, hometest.OneOf(1, 5, 23), hometest.Phase(t), names, func(t *testing.T, c int, at faulttest.Nth, n int) (log []string, came bool) {
+		seed := int64(c + 1)
+		f := crashHome(t, seed)
+		first := f.Ops()
+		cut := faulttest.CutBefore(f, at)
+		m := newModel()
+		err := scenario(m, f, uint64(seed))
+		if came = cut.Load(); came != errors.Is(err, crashfs.ErrCrashed) || !came && err != nil {
+			t.Fatalf("crash before %v: %v", at, err)
+		}
+		for i, mode := range modes(seed + int64(n)) {
+			if err := m.survives(f, mode, n, i < 4); err != nil {
+				t.Fatalf("crash before %v, %v: %v\noperations:\n%s", at, mode, err, strings.Join(f.Log(), "\n"))
 			}
-			t.Logf("%d operations", f.Ops()-first)
-			every := hometest.OneOf(1, 5, 23)
-			for n := range faulttest.Sample(f.Ops()-first, every, seed, hometest.Phase(t)) {
-				crashAt(t, seed, first+n)
-				if t.Failed() {
-					return
-				}
-			}
-		})
-	}
+		}
+		return f.Log()[first:], came
+	})
+	t.Logf("%d operations", ops)
 }
 
-// crashAt runs the scenario up to an operation and checks every way in which
-// the crash may turn out.
-func crashAt(t *testing.T, seed uint64, n int) {
-	t.Helper()
-	f := crashHome(t, int64(seed))
-	f.CrashAt(n)
-	m := newModel()
-	if err := scenario(m, f, seed); !errors.Is(err, crashfs.ErrCrashed) {
-		t.Fatalf("seed %d, crash at %d: %v", seed, n, err)
+// survives checks one way in which a crash may turn out; again: with crashes at the operations of the recovery, too.
+func (m *model) survives(f *crashfs.FS, mode crashfs.Mode, n int, again bool) error {
+	after := f.Crashed(mode)
+	if err := m.copy().reopen(after); err != nil || !again {
+		return err
 	}
-	for name, mode := range modes(int64(seed) + int64(n)) {
-		fail := func(f *crashfs.FS, err error) {
-			t.Errorf("seed %d, crash at %d, %s: %v\noperations:\n%s", seed, n, name, err, strings.Join(f.Log(), "\n"))
+	recovery := faulttest.NewRuns(after.Log())
+	for _, k := range recovery.Sample(hometest.OneOf(1, 2, 4), n)[0] {
+		again, at := f.Crashed(mode), recovery.Nth(0, k)
+		faulttest.CutBefore(again, at)
+		m := m.copy()
+		if err := m.reopen(again); !errors.Is(err, crashfs.ErrCrashed) {
+			return fmt.Errorf("crash in recovery before %v: %w", at, err)
 		}
-		after := f.Crashed(mode)
-		before := after.Ops()
-		if err := m.copy().reopen(after); err != nil {
-			fail(f, err)
-			return
-		}
-		// Now crash in each operation of the recovery, and recover from that.
-		for k := before + 1; k <= after.Ops(); k += 1 + n%2 {
-			again := f.Crashed(mode)
-			again.CrashAt(k)
-			m := m.copy()
-			if err := m.reopen(again); !errors.Is(err, crashfs.ErrCrashed) {
-				fail(f, fmt.Errorf("crash in recovery at %d: %w", k, err))
-				return
-			}
-			if err := m.reopen(again.Crashed(crashfs.Random(uint32(k + n)))); err != nil {
-				fail(again, fmt.Errorf("after a crash in recovery at %d: %w", k, err))
-				return
-			}
+		if err := m.reopen(again.Crashed(crashfs.Random(uint32(k + n)))); err != nil {
+			return fmt.Errorf("after a crash in recovery before %v: %w\n%s", at, err, strings.Join(again.Log(), "\n"))
 		}
 	}
+	return nil
 }
 
 func (m *model) copy() *model {

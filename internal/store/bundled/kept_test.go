@@ -11,6 +11,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
 )
 
 // withoutSyncAll is a file system that cannot sync everything at once, as on macOS and FreeBSD.
@@ -34,8 +35,7 @@ func TestMergedBundleIsDurableBeforeItsSourcesGo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			found := 0
-			n, done := 0, false
-			for ; !done; n++ {
+			ops := faulttest.Sampled(t, 1, 0, func(at faulttest.Nth, n int) (log []string, came bool) {
 				disk := crashfs.New(1)
 				if err := makeEmpty(disk); err != nil {
 					t.Fatal(err)
@@ -44,15 +44,15 @@ func TestMergedBundleIsDurableBeforeItsSourcesGo(t *testing.T) {
 				if err := errors.Join(h.s.Close(), disk.SyncAll(), h.beginAgain(wrap(disk))); err != nil {
 					t.Fatal(err)
 				}
-				disk.CrashAt(disk.Ops() + n + 1)
+				begun, cut := disk.Ops(), faulttest.CutBefore(disk, at)
 				err := h.tend(func() error { return nil })
-				if done = err == nil; !done && !errors.Is(err, crashfs.ErrCrashed) {
-					t.Fatal(err)
+				if log, came = disk.Log()[begun:], cut.Load(); err != nil && (!came || !errors.Is(err, crashfs.ErrCrashed)) {
+					t.Fatalf("killed before %v, which did not come: %v", at, err)
 				}
 				killed := disk.Killed()
 				bundles, err := bundlesIn(killed, store.A)
 				if err = errors.Join(err, h.beginAgain(wrap(killed)), h.tend(func() error { return nil })); err != nil {
-					t.Fatalf("killed before operation %d: %v", n, err)
+					t.Fatalf("killed before %v: %v", at, err)
 				}
 				if bundles == 5 { // the merged one, and the last source
 					found++
@@ -60,12 +60,13 @@ func TestMergedBundleIsDurableBeforeItsSourcesGo(t *testing.T) {
 				for i := range cuts {
 					seed := first + uint32(n)*cuts + i
 					if err := h.checkOn(killed.Crashed(crashfs.Random(seed))); err != nil {
-						t.Fatalf("killed before operation %d, seed %d: %v", n, seed, err)
+						t.Fatalf("killed before %v, seed %d: %v", at, seed, err)
 					}
 				}
-			}
-			if found == 0 || n < 10 {
-				t.Errorf("%d operations, %d of them with a merged bundle beside its sources: the work is not what it was", n, found)
+				return log, came
+			})
+			if found == 0 || ops < 10 {
+				t.Errorf("%d operations, %d of them with a merged bundle beside its sources: the work is not what it was", ops, found)
 			}
 		})
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/store/bundled"
 	"github.com/dirstorage/dirstorage/internal/store/storetest"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -42,21 +43,23 @@ func load(s *bundled.Store, all []store.Transaction) (durable zodb.TID, err erro
 func TestLoadingSurvives(t *testing.T) {
 	t.Parallel()
 	all := storetest.Chain([]zodb.OID{1, 2}, []zodb.OID{2, 3}, []zodb.OID{1, 3}, []zodb.OID{4}, []zodb.OID{2, 4})
-	step := hometest.OneOf(1, 3, 1)
-	for at := 1 + hometest.Phase(t)%step; ; at += step {
-		disk := crashfs.New(int64(at))
+	faulttest.Sampled(t, hometest.OneOf(1, 3, 1), hometest.Phase(t), func(at faulttest.Nth, n int) (log []string, came bool) {
+		disk := crashfs.New(int64(n))
 		if err := makeEmpty(disk); err != nil {
 			t.Fatal(err)
 		}
-		disk.CrashAt(disk.Ops() + at)
+		begun, cut := disk.Ops(), faulttest.CutBefore(disk, at)
 		var durable zodb.TID
 		before, err := openEvery(disk, 2)
 		if err == nil {
 			durable, err = load(before, all[:4])
 			err = errors.Join(err, before.Close())
 		}
-		for _, mode := range []crashfs.Mode{crashfs.KeepNone, crashfs.KeepAll, crashfs.Random(uint32(at))} {
-			say := fmt.Sprintf("operation %d, %s", at, mode)
+		if log, came = disk.Log()[begun:], cut.Load(); !came && err != nil {
+			t.Fatalf("before %v, which did not come: %v", at, err)
+		}
+		for _, mode := range []crashfs.Mode{crashfs.KeepNone, crashfs.KeepAll, crashfs.Random(uint32(n))} {
+			say := fmt.Sprintf("before %v, %s", at, mode)
 			after := disk.Crashed(mode)
 			s := reopen(t, after)
 			mark, err := s.Mark(layout.XSerial)
@@ -97,15 +100,13 @@ func TestLoadingSurvives(t *testing.T) {
 		} else if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		s, say := reopen(t, killed.Crashed(crashfs.KeepNone)), fmt.Sprintf("operation %d, killed, opened, power cut", at)
+		s, say := reopen(t, killed.Crashed(crashfs.KeepNone)), fmt.Sprintf("before %v, killed, opened, power cut", at)
 		if mark, err := s.Mark(layout.XSerial); err != nil || zodb.TID(mark) < durable || zodb.TID(mark) != s.Reach() {
 			t.Errorf("%s: x.serial is %x, %v, and the bundles reach to %s; %s was durable", say, mark, err, s.Reach(), durable)
 		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if err == nil {
-			break
-		}
-	}
+		return log, came
+	})
 }

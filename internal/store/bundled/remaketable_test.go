@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/store/bundled"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
 )
 
 // remaking is a store that has lost its table in an error, and makes it again in the background.
@@ -101,56 +103,53 @@ func (r *remaking) rest() error {
 // finds gives the same answers as the indexes, and has or gets a table.
 func TestTheTableIsMadeAgainThroughPowerCutsAndKills(t *testing.T) {
 	t.Parallel()
-	step := hometest.OneOf(3, 13, 41)
+	hometest.InTurn(t, 2)
+	var names []string
 	for seed := range hometest.Rounds(t, 1) {
-		for _, atOpen := range []bool{false, true} {
-			t.Run(fmt.Sprintf("seed %d, failed at the open %t", seed, atOpen), func(t *testing.T) {
-				t.Parallel()
-				made := 0
-				for at := 1 + (seed+hometest.Phase(t))%step; ; at += step {
-					r := newRemaking(t, uint64(seed), atOpen)
-					r.disk.CrashAt(r.disk.Ops() + at)
-					err := r.remake(func(bool) {})
-					if has, _ := r.s.HasTable(); err == nil && has {
-						made++
-					}
-					if err == nil {
-						err = r.rest()
-					}
-					if err != nil && !errors.Is(err, crashfs.ErrCrashed) {
-						t.Fatalf("operation %d: %v", at, err)
-					}
-					for _, mode := range []crashfs.Mode{crashfs.KeepAll, crashfs.KeepNone, crashfs.Random(uint32(at))} {
-						say := fmt.Sprintf("operation %d, %s", at, mode)
-						after := r.disk.Crashed(mode)
-						s, err := openEvery(after, 2)
-						if err != nil {
-							t.Fatalf("%s: %v", say, err)
-						}
-						if has, _ := s.HasTable(); !has {
-							t.Errorf("%s: there is no table", say)
-						}
-						compareWithout(t, s, after, say)
-						if err := tendAll(s); err != nil {
-							t.Fatalf("%s: %v", say, err)
-						}
-						compareWithout(t, s, after, say+", tended")
-						if err := s.Close(); err != nil {
-							t.Fatal(err)
-						}
-					}
-					if err == nil {
-						if at < 20 {
-							t.Errorf("%d operations", at)
-						}
-						break
-					}
-				}
-				if made == 0 {
-					t.Error("the table was never made in the background")
-				}
-			})
+		names = append(names, fmt.Sprintf("seed %d", seed), fmt.Sprintf("seed %d, failed at the open", seed))
+	}
+	var made atomic.Int32
+	t.Cleanup(func() {
+		if made.Load() == 0 {
+			t.Error("the table was never made in the background")
 		}
+	})
+	ops := faulttest.SampledOf(t, hometest.OneOf(1, 13, 83), hometest.Phase(t), names, func(t *testing.T, c int, at faulttest.Nth, n int) (log []string, came bool) {
+		r := newRemaking(t, uint64(c/2), c%2 == 1)
+		begun, cut := r.disk.Ops(), faulttest.CutBefore(r.disk, at)
+		err := r.remake(func(bool) {})
+		if has, _ := r.s.HasTable(); err == nil && has {
+			made.Add(1)
+		}
+		if err == nil {
+			err = r.rest()
+		}
+		if log, came = r.disk.Log()[begun:], cut.Load(); err != nil && (!came || !errors.Is(err, crashfs.ErrCrashed)) {
+			t.Fatalf("before %v, which did not come: %v", at, err)
+		}
+		for _, mode := range []crashfs.Mode{crashfs.KeepAll, crashfs.KeepNone, crashfs.Random(uint32(n))} {
+			say := fmt.Sprintf("before %v, %s", at, mode)
+			after := r.disk.Crashed(mode)
+			s, err := openEvery(after, 2)
+			if err != nil {
+				t.Fatalf("%s: %v", say, err)
+			}
+			if has, _ := s.HasTable(); !has {
+				t.Errorf("%s: there is no table", say)
+			}
+			compareWithout(t, s, after, say)
+			if err := tendAll(s); err != nil {
+				t.Fatalf("%s: %v", say, err)
+			}
+			compareWithout(t, s, after, say+", tended")
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return log, came
+	})
+	if ops < 20*len(names) {
+		t.Errorf("%d operations", ops)
 	}
 }
 

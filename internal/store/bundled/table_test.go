@@ -14,6 +14,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/store/storetest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -39,13 +40,15 @@ func TestTableIsCaughtUp(t *testing.T) {
 		if err := errors.Join(before.put(store.A), before.put(store.A), s.Close()); err != nil {
 			t.Fatal(err)
 		}
-		step := hometest.OneOf(1, 5, 17)
-		for at := 1 + (3*seed+hometest.Phase(t))%step; ; at += step { // other ones with each seed
+		faulttest.Sampled(t, hometest.OneOf(1, 5, 29), hometest.Phase(t)+3*seed, func(at faulttest.Nth, n int) (log []string, came bool) {
 			disk := made.Crashed(crashfs.KeepNone)
-			disk.CrashAt(disk.Ops() + at)
+			begun, cut := disk.Ops(), faulttest.CutBefore(disk, at)
 			whole := crashedHistory(disk, uint64(seed), 1+seed%3)
-			for _, mode := range []crashfs.Mode{crashfs.KeepNone, crashfs.KeepAll, crashfs.Random(uint32(at))} {
-				say := fmt.Sprintf("seed %d, operation %d, %s", seed, at, mode)
+			if log, came = disk.Log()[begun:], cut.Load(); !came && !whole {
+				t.Fatalf("seed %d, before %v, which did not come, it was not whole", seed, at)
+			}
+			for _, mode := range []crashfs.Mode{crashfs.KeepNone, crashfs.KeepAll, crashfs.Random(uint32(n))} {
+				say := fmt.Sprintf("seed %d, before %v, %s", seed, at, mode)
 				after := disk.Crashed(mode)
 				s, err := openEvery(after, 2)
 				if err != nil {
@@ -59,10 +62,8 @@ func TestTableIsCaughtUp(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if whole {
-				break
-			}
-		}
+			return log, came
+		})
 	}
 }
 

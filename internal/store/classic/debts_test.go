@@ -4,19 +4,20 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/store/classic"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -405,52 +406,35 @@ func TestEditIsWholeAtEveryOperation(t *testing.T) {
 				}
 			}
 		}
-		tr, _, disk := begin()
-		from := disk.Ops()
-		if err := edited(tr, files).Sync(); err != nil {
-			t.Fatal(err)
-		}
-		ops := disk.Ops() - from
-		look("done", tr, disk.Crashed(crashfs.KeepNone), true)
-		for n := 1; n <= ops && !t.Failed(); n++ {
+		every := hometest.OneOf(1, 2, 3)
+		faulttest.Sampled(t, every, hometest.Phase(t), func(at faulttest.Nth, n int) (log []string, came bool) {
 			tr, _, disk := begin()
-			disk.CrashAt(disk.Ops() + n)
-			if e := edited(tr, files); e != nil && e.Sync() == nil {
-				t.Fatalf("no error at %d of %d", n, ops)
+			begun, cut := disk.Ops(), faulttest.CutBefore(disk, at)
+			e := edited(tr, files)
+			done := e != nil && e.Sync() == nil
+			if came = cut.Load(); came == done {
+				t.Fatalf("power cut before %v, which came %t: done %t", at, came, done)
 			}
-			for _, mode := range []crashfs.Mode{crashfs.KeepNone, crashfs.KeepAll, crashfs.Random(uint32(n)), crashfs.Random(uint32(n + 1000))} {
-				look(fmt.Sprintf("power cut at %d of %d, %v", n, ops, mode), tr, disk.Crashed(mode), false)
+			for _, mode := range []crashfs.Mode{crashfs.KeepNone, crashfs.KeepAll, crashfs.Random(uint32(n)), crashfs.Random(uint32(n + 1000)), crashfs.Random(uint32(n + 2000))} {
+				look(fmt.Sprintf("power cut before %v, %v", at, mode), tr, disk.Crashed(mode), done)
 			}
-			look("killed", tr, disk.Killed(), false)
-
+			look("killed", tr, disk.Killed(), done)
+			return disk.Log()[begun:], came
+		})
+		faulttest.Sampled(t, every, hometest.Phase(t), func(at faulttest.Nth, _ int) (log []string, came bool) {
 			tr, f, disk := begin()
-			count, failed := 0, ""
-			f.Decide(func(op errfs.Op) error {
-				if !op.Changes() {
-					return nil
-				}
-				if count++; count == n {
-					failed = op.Kind + " " + op.Name
-					return syscall.ENOSPC
-				}
-				return nil
-			})
+			failing := faulttest.ErrorAt(f, at, syscall.ENOSPC)
 			e := edited(tr, files)
 			if e == nil || e.Sync() != nil {
 				if e = edited(tr, files); e == nil || e.Sync() != nil {
-					t.Fatalf("it does not go on after an error at %d (%s)", n, failed)
+					t.Fatalf("it does not go on after an error at %v", at)
 				}
 			}
-			look("repeated after "+failed, tr, disk.Crashed(crashfs.KeepNone), true)
-			if left := slices.Collect(func(yield func(string) bool) {
-				for e := range disk.List("journal") {
-					if !yield(e.Name) {
-						return
-					}
-				}
-			}); len(left) > 0 {
-				t.Errorf("after %s these are left in the journal: %v", failed, left)
+			look(fmt.Sprint("repeated after ", at), tr, disk.Crashed(crashfs.KeepNone), true)
+			for e := range disk.List("journal") {
+				t.Errorf("after %v %s is left in the journal", at, e.Name)
 			}
-		}
+			return failing()
+		})
 	}
 }

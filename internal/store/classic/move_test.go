@@ -9,11 +9,13 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -62,7 +64,7 @@ func TestRecombinationIsWholeInEveryCrash(t *testing.T) {
 		}
 		return layout.Pointer(zodb.OID(n)), fmt.Sprint("pointer ", n)
 	}
-	for n := 1; ; n++ {
+	ops := faulttest.Sampled(t, hometest.OneOf(1, 1, 3), hometest.Phase(t), func(at faulttest.Nth, n int) (log []string, came bool) {
 		tr, _, disk := newCrashTree(t)
 		for i := range files {
 			name, data := want(i)
@@ -74,39 +76,41 @@ func TestRecombinationIsWholeInEveryCrash(t *testing.T) {
 		if err := disk.SyncAll(); err != nil {
 			t.Fatal(err)
 		}
-		disk.CrashAt(disk.Ops() + n)
+		begun, cut := disk.Ops(), faulttest.CutBefore(disk, at)
 		_, empty, err := tr.Thaw(4)
 		if err == nil && !empty {
 			_, empty, err = tr.Thaw(4)
 		}
-		for seed := range uint32(20) {
+		if log, came = disk.Log()[begun:], cut.Load(); came == (err == nil && empty) {
+			t.Fatalf("crash before %v, which came %t: empty %t, %v", at, came, empty, err)
+		}
+		for i := range uint32(20) {
+			seed := uint32(n)*20 + i
 			after := disk.Crashed(crashfs.Random(seed))
 			next := openTree(t, after)
 			for i := range files {
 				name, data := want(i)
 				if got, where, gerr := next.Get(name); gerr != nil || string(got) != data {
-					t.Fatalf("crash before operation %d, seed %d: %s is %q, %v", n, seed, where, got, gerr)
+					t.Fatalf("crash before %v, seed %d: %s is %q, %v", at, seed, where, got, gerr)
 				}
 			}
 			for whole := false; !whole; {
 				var rerr error
 				if _, whole, rerr = next.Thaw(4); rerr != nil {
-					t.Fatalf("crash before operation %d, seed %d: again: %v", n, seed, rerr)
+					t.Fatalf("crash before %v, seed %d: again: %v", at, seed, rerr)
 				}
 			}
 			for i := range files {
 				name, data := want(i)
 				if got := content(after, next.Path(store.A, name)); got != data {
-					t.Fatalf("crash before operation %d, seed %d: in A %s is %q in the end", n, seed, name, got)
+					t.Fatalf("crash before %v, seed %d: in A %s is %q in the end", at, seed, name, got)
 				}
 			}
 		}
-		if err == nil && empty {
-			if n < 20 {
-				t.Errorf("only %d operations", n)
-			}
-			return
-		}
+		return log, came
+	})
+	if ops < 20 {
+		t.Errorf("only %d operations", ops)
 	}
 }
 

@@ -9,5 +9,6 @@
 //   - error, retry, cut ([Failed]): an operation fails, the work is repeated, and the power
 //     is cut when it is done. A sync that fails loses the data that was not durable.
 //
-// A suite needs all three.
+// A suite needs all three. A test with a check of its own for each fault has it at a sample of the operations by [Sampled], and
+// [SampledOf] where cases share that: of each kind of operation there is one in each run.
 package faulttest

@@ -108,18 +108,6 @@ func again(at Nth, try func(at Nth) (bool, error)) (came bool, err error) {
 	return false, nil
 }
 
-// cutBefore lets the power be cut before an operation, and says whether it was.
-func cutBefore(disk *crashfs.FS, at Nth) *atomic.Bool {
-	is, came := at.Is(), new(atomic.Bool)
-	disk.CrashBefore(func(op string) bool {
-		if is(op) {
-			came.Store(true)
-		}
-		return came.Load()
-	})
-	return came
-}
-
 // cut cuts the power before an operation; came: there was one. n chooses what is kept.
 func (o Options) cut(at Nth, n int, begin func(disk *crashfs.FS) (*Job, error)) (came bool, err error) {
 	disk, job, _, err := o.start(begin)
@@ -127,7 +115,7 @@ func (o Options) cut(at Nth, n int, begin func(disk *crashfs.FS) (*Job, error)) 
 		return false, err
 	}
 	defer job.end()
-	cut := cutBefore(disk, at)
+	cut := CutBefore(disk, at)
 	done := job.Run(disk) == nil
 	came = cut.Load()
 	where := "the first"
@@ -189,7 +177,7 @@ func (o Options) killed(at Nth, n, ops int, midway bool, begin func(disk *crashf
 		return false, err
 	}
 	defer job.end()
-	cut := cutBefore(disk, at)
+	cut := CutBefore(disk, at)
 	err = job.Run(disk)
 	if !cut.Load() {
 		return false, err // this time it did not come

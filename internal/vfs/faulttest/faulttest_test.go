@@ -51,7 +51,11 @@ type recorder struct {
 	failed []string
 }
 
-func (r *recorder) Helper() {}
+func (r *recorder) Helper()      {}
+func (r *recorder) Failed() bool { return len(r.failed) > 0 }
+func (r *recorder) Error(args ...any) {
+	r.failed = append(r.failed, fmt.Sprint(args...))
+}
 func (r *recorder) Errorf(format string, args ...any) {
 	r.failed = append(r.failed, fmt.Sprintf(format, args...))
 }

@@ -19,14 +19,12 @@ var (
 
 // Kind is the kind of an operation as crashfs logs it, such as “link B/object A/object”: the
 // operation, and the kinds of its files. Revisions, pointers to current ones, transactions and blobs have
-// one kind in all formats, other files that of their name without its numbers.
+// one kind in all formats, other files that of their name without its numbers. A kind is its own.
 func Kind(op string) string {
 	fields := strings.Fields(op)
 	switch fields[0] {
-	case "write":
-		fields = fields[:len(fields)-2]
-	case "allocate":
-		fields = fields[:len(fields)-1]
+	case "write", "allocate":
+		fields = fields[:2]
 	}
 	for i, name := range fields[1:] {
 		fields[i+1] = fileKind(name)

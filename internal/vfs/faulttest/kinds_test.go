@@ -30,6 +30,9 @@ func TestKindsOfOperationsAreThoseOfAllFormats(t *testing.T) {
 		if got := faulttest.Kind(op); got != want {
 			t.Errorf("%s: %q, want %q", op, got, want)
 		}
+		if again := faulttest.Kind(want); again != want {
+			t.Errorf("the kind %q is not its own, but %q", want, again)
+		}
 	}
 }
 
