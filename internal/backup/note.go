@@ -16,8 +16,9 @@ const lockPoll = 100 * time.Millisecond
 
 // note is an outcome on its way into NAME.verified.json.
 type note struct {
-	m *Manifest
-	v Verified
+	m     *Manifest
+	v     Verified
+	known Verified // the outcome on record when this one was made; zero: none
 }
 
 // note returns the outcome of a verification that ends now.
@@ -29,7 +30,8 @@ func (r *Repository) note(m *Manifest, o VerifyOptions, found error) note {
 	if found != nil {
 		v.Error = found.Error()
 	}
-	return note{m, v.behind(r.Verified[m.Name])}
+	known := r.Verified[m.Name]
+	return note{m, v.behind(known), known}
 }
 
 // behind returns an outcome after another one. With two bad ones the level is the deeper one of both, which is not
@@ -94,7 +96,9 @@ func (r *Repository) putNote(ctx context.Context, n note) (err error) {
 		return err
 	}
 	old, ok := r.Verified[n.m.Name]
-	if ok && (old.When.After(n.v.When) && old.Level.covers(n.v.Level) || !old.OK && n.v.OK && !n.v.Level.covers(old.Level)) {
+	// One that was there before is older, whatever its time: the clock may have been ahead.
+	later := ok && !old.When.Equal(n.known.When) && old.When.After(n.v.When)
+	if later && old.Level.covers(n.v.Level) || ok && !old.OK && n.v.OK && !n.v.Level.covers(old.Level) {
 		return nil
 	}
 	v := n.v.behind(old)

@@ -141,3 +141,31 @@ func TestABadOutcomeIsToldWhenTheVerificationEndsEarly(t *testing.T) {
 		t.Errorf("%+v, %v, %q", out, err, said)
 	}
 }
+
+// TestABadOutcomeIsRecordedAfterAGoodOneOfTheFuture: the clock was ahead when the backup was verified before.
+func TestABadOutcomeIsRecordedAfterAGoodOneOfTheFuture(t *testing.T) {
+	t.Parallel()
+	l := loadtest.New(t, 20, engine.CreateOptions{})
+	l.Start(t, 1)
+	l.Write(t, 3)
+	dir := t.TempDir()
+	m := run(t, options(l.Home, store(t, dir), backup.Full)).Backup
+	for _, ahead := range []time.Duration{24 * time.Hour, 0} {
+		r, err := backup.Open(t.Context(), store(t, dir))
+		if err == nil {
+			_, err = r.Verify(t.Context(), r.Backups, backup.VerifyOptions{Level: backup.LevelData, Now: func() time.Time { return time.Now().Add(ahead) }})
+		}
+		if err == nil {
+			r, err = backup.Open(t.Context(), store(t, dir))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bad := r.KnownBad(m); (bad == nil) != (ahead > 0) {
+			t.Errorf("with a clock %v ahead: %v", ahead, bad)
+		}
+		if ahead > 0 {
+			flip(t, dir, m)
+		}
+	}
+}
