@@ -303,3 +303,37 @@ func TestIncrementalOfADamagedStorageTakesWhatIsLeft(t *testing.T) {
 		t.Errorf("%d transactions, want 5", m.Counts.Transactions)
 	}
 }
+
+// TestABlobWithoutARevisionIsNoDamage: a pack that was interrupted leaves such, and so does an undelete.
+func TestABlobWithoutARevisionIsNoDamage(t *testing.T) {
+	t.Parallel()
+	l := loadtest.New(t, 20, engine.CreateOptions{Format: "flat"})
+	l.Start(t, 1)
+	l.Write(t, 20)
+	l.End()
+	if err := l.Storage.Close(); err != nil {
+		t.Fatal(err)
+	}
+	blobs, err := filepath.Glob(filepath.Join(l.Home, "A", "o*.blob"))
+	if err != nil || len(blobs) < 2 {
+		t.Fatal(blobs, err)
+	}
+	backup := func() (problems int64, warned string) {
+		o := options(l.Home, store(t, t.TempDir()), backup.Full)
+		o.Warn = func(text string) { warned += text }
+		return run(t, o).Backup.ProblemCount, warned
+	}
+	other := strings.Replace(blobs[0], ".0", ".1", 1) // of a time at which there was nothing
+	if err := os.Link(blobs[0], other); err != nil {
+		t.Fatal(err)
+	}
+	if n, warned := backup(); n != 0 || !strings.Contains(warned, "1 blob has no revision") {
+		t.Errorf("a blob more: %d problems, %q", n, warned)
+	}
+	if err := errors.Join(os.Remove(other), os.Remove(blobs[1])); err != nil {
+		t.Fatal(err)
+	}
+	if n, warned := backup(); n != 1 || !strings.Contains(warned, "of blobs there") {
+		t.Errorf("a blob less: %d problems, %q", n, warned)
+	}
+}

@@ -102,7 +102,10 @@ func (p *packer) finish() {
 	if len(p.c.m.Bundles) > 0 || len(p.c.below) > 0 {
 		return // the blobs that bundles name were looked for
 	}
-	if n := p.c.m.Counts.Blobs; n != p.blobs {
+	switch n := p.c.m.Counts.Blobs; {
+	case n < p.blobs:
 		p.problem(human.Plural(p.blobs, "revision says that it has", "revisions say that they have") + " a blob, and of blobs there are " + human.Number(n, "file"))
+	case n > p.blobs:
+		p.c.o.Warn(human.Plural(n-p.blobs, "blob has", "blobs have") + " no revision: a pack or an undelete that was interrupted leaves such, and the next pack removes them")
 	}
 }
