@@ -82,9 +82,13 @@ func (s *State) SetRoom(at time.Time, free, limit Footprint) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.room.at, s.room.free, s.room.limit = at, free, limit
-	if s.logFull != nil && free.Bytes > s.logFullFree+moreForLog {
+	if s.logFull == nil {
+		return
+	}
+	if free.Bytes > s.logFullFree+moreForLog {
 		s.logWorks()
 	}
+	s.logFullFree = min(s.logFullFree, free.Bytes)
 }
 
 // Release takes back the promise to a transaction.

@@ -72,7 +72,7 @@ type State struct {
 
 	trouble trouble // an obstacle to the worker that passes
 	logFull error   // of the last transaction, if a full disk kept it out of the log
-	// logFullFree is the free space at the last look before that.
+	// logFullFree is the least free space at the last look before that, and since.
 	logFullFree int64
 	task        *Task    // somebody's work on A; nil: there is none
 	flushTo     zodb.TID // somebody waits until this one is flushed
