@@ -25,19 +25,23 @@ func spare(group int64) int64 {
 
 // Find returns the memory for this process: GOMEMLIMIT; else the limit of its control group
 // (version 1 or 2) less the spare part; else three quarters of the machine's. read reads a file of
-// the system. Without either figure it is 1 GiB.
-func Find(getenv func(string) string, read func(name string) ([]byte, error)) Memory {
+// the system. machine asks the kernel for the bytes of memory, 0 if it does not tell: a unit of systemd with
+// ProcSubset=pid sees no /proc/meminfo. Without any of these figures it is 1 GiB.
+func Find(getenv func(string) string, read func(name string) ([]byte, error), machine func() int64) Memory {
 	if getenv("GOMEMLIMIT") != "" {
 		if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
 			return Memory{limit, "GOMEMLIMIT"}
 		}
 	}
-	machine := totalMemory(read)
-	if group, ok := groupLimit(read); ok && (machine == 0 || group < machine) {
+	total := totalMemory(read)
+	if total == 0 {
+		total = machine()
+	}
+	if group, ok := groupLimit(read); ok && (total == 0 || group < total) {
 		return Memory{group - spare(group), "the control group"}
 	}
-	if machine > 0 {
-		return Memory{machine / 4 * 3, "the machine"}
+	if total > 0 {
+		return Memory{total / 4 * 3, "the machine"}
 	}
 	return Memory{1 << 30, "nothing that could be found out"}
 }
@@ -45,7 +49,7 @@ func Find(getenv func(string) string, read func(name string) ([]byte, error)) Me
 // Apply makes the garbage collector keep to the limit, as far as it can.
 func (m Memory) Apply() { debug.SetMemoryLimit(m.Limit) }
 
-// totalMemory returns the memory of the machine; 0 = unknown.
+// totalMemory returns the memory of the machine by its file; 0 = unknown.
 func totalMemory(read func(string) ([]byte, error)) int64 {
 	b, err := read("/proc/meminfo")
 	if err != nil {

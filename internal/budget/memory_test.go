@@ -52,8 +52,16 @@ func TestFindMemory(t *testing.T) {
 			}
 			return nil, fs.ErrNotExist
 		}
-		if got := Find(func(string) string { return "" }, read); got != tc.want {
+		if got := Find(func(string) string { return "" }, read, func() int64 { return 0 }); got != tc.want {
 			t.Errorf("%s: %+v, want %+v", tc.name, got, tc.want)
+		}
+		// The kernel counts where the file is hidden, and a smaller control group before it.
+		want := tc.want
+		if want.Source == "nothing that could be found out" {
+			want = Memory{6 * gib, "the machine"}
+		}
+		if got := Find(func(string) string { return "" }, read, func() int64 { return 8 * gib }); got != want {
+			t.Errorf("%s, and the kernel tells 8 GiB: %+v, want %+v", tc.name, got, want)
 		}
 	}
 }

@@ -131,7 +131,7 @@ func mainWith(args []string, change func(ctx context.Context, e *env)) int {
 		e.OwnTerminal = hasTerminal
 	}
 	e.Color = e.Screen != nil && os.Getenv("NO_COLOR") == ""
-	e.Memory = budget.Find(e.Getenv, vfs.ReadFile)
+	e.Memory = budget.Find(e.Getenv, vfs.ReadFile, budget.Machine)
 	e.Memory.Apply()
 	if self, err := os.Executable(); err == nil {
 		e.Program = self

@@ -33,6 +33,10 @@ func TestUnitUnderSystemd(t *testing.T) {
 	g.run("mkdir /var/lib/dirstorage && dirstorage import /Data.fs /var/lib/dirstorage/zodb")
 	g.run("systemctl start dirstorage")
 	g.expect("systemctl show -p ActiveState,StatusText dirstorage", "ActiveState=active", "StatusText=serving on 127.0.0.1:8100")
+	// The unit hides the files of /proc that tell it.
+	if out := g.run("journalctl -u dirstorage | grep 'memory limit'"); !strings.Contains(out, `from="the machine"`) && !strings.Contains(out, `from="the control group"`) {
+		t.Errorf("the server does not know its memory: %s", out)
+	}
 	g.run("dirstorage bench zeo://127.0.0.1:8100 --yes --objects 200 --duration 1s --only commit-1,blob-up --blob-size 1000000")
 
 	g.run("systemctl reload dirstorage")

@@ -29,7 +29,7 @@ func LimitsOf(root vfs.FS, pid int, own Limits) Limits {
 			name = dir + "/" + rest
 		}
 		return root.ReadFile(vfs.FromRoot(name))
-	})
+	}, budget.Machine)
 	return l
 }
 
