@@ -10,9 +10,9 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// faultsOfPage are rules for people with a keyboard or a screen reader. Each line that it returns is
-// a fault.
-const faultsOfPage = `(() => {
+// faultsOfPage are rules for people with a keyboard or a screen reader, in a window of a width. Each line that
+// it returns is a fault.
+const faultsOfPage = `(asked => {
 	const faults = [], all = s => [...document.querySelectorAll(s)];
 	const say = (rule, e) => faults.push(rule + ": " + (e ? e.outerHTML.slice(0, 150) : ""));
 	const seen = e => e.getClientRects().length > 0;
@@ -49,18 +49,19 @@ const faultsOfPage = `(() => {
 	}
 	for (const e of all("button, nav a, .pager a, input:not([type=hidden]), select"))
 		if (seen(e) && e.getBoundingClientRect().height < 24) say("a target of less than 24 pixels", e);
-	for (const e of all("table")) if (innerWidth < 500 && e.scrollWidth > e.parentElement.clientWidth + 1 && seen(e)) say("a table that is cut off on a telephone", e.caption);
-	const root = document.documentElement;
-	if (root.scrollWidth > innerWidth) {
-		say("wider than the window, " + root.scrollWidth + " of " + innerWidth);
+	for (const e of all("table")) if (asked < 500 && e.scrollWidth > e.parentElement.clientWidth + 1 && seen(e)) say("a table that is cut off on a telephone", e.caption);
+	// A telephone shows a page that is too wide as a whole, smaller: innerWidth grows with it.
+	const root = document.documentElement, width = Math.min(innerWidth, asked);
+	if (root.scrollWidth > width) {
+		say("wider than the window, " + root.scrollWidth + " of " + width);
 		for (const e of all("body *")) {
 			const r = e.getBoundingClientRect();
-			if (r.right > innerWidth + 1 && !e.closest(".scroll")) { say("it reaches to " + r.right, e); break; }
+			if (r.right > width + 1 && !e.closest(".scroll")) { say("it reaches to " + r.right, e); break; }
 		}
 	}
 	if (window.hacked) say("a script of a text has run");
 	return faults;
-})()`
+})`
 
 // focusable is each element that the Tab key reaches, in the order of the page.
 const focusable = `[...document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex]")]
@@ -75,7 +76,7 @@ var looks = []struct {
 func (c *chromium) checkPage(where string) {
 	c.t.Helper()
 	var faults []string
-	c.eval(faultsOfPage, &faults)
+	c.eval(fmt.Sprintf("%s(%d)", faultsOfPage, c.width), &faults)
 	for _, f := range faults {
 		c.t.Errorf("%s: %s", where, f)
 	}

@@ -44,6 +44,7 @@ type chromium struct {
 	// complaints are lines of the console, exceptions, and requests to elsewhere.
 	complaints []string // guarded by b.mu
 	own        string   // the address to which requests may go
+	width      int      // of the window, as look has set it
 }
 
 type cdpMessage struct {
@@ -378,6 +379,7 @@ func (c *chromium) login(page string) {
 // look sets the width of the window and the scheme of colours.
 func (c *chromium) look(width int, scheme string) {
 	c.t.Helper()
+	c.width = width
 	c.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500})
 	c.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": scheme}}})
 }
