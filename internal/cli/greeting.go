@@ -69,7 +69,7 @@ func writeGreeting(w io.Writer, g greeting) error {
 		for _, t := range offers {
 			fmt.Fprintf(&b, "URI: %s\n", t.uri+t.query())
 		}
-		fmt.Fprintf(&b, "Zope, Plone, buildout, containers: dirstorage config --clients%s\n", arguments)
+		fmt.Fprintf(&b, "Zope, Plone, containers: dirstorage config --clients%s\n", arguments)
 	}
 	b.WriteString("Stop it with Ctrl-C.\n")
 	_, err := io.WriteString(w, b.String())

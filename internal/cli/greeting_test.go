@@ -363,7 +363,7 @@ func TestGreetingIsShort(t *testing.T) {
 	port := address[strings.LastIndexByte(address, ':')+1:]
 	want := "made ./var, a new and empty storage\nserving storage 1 of ./var on " + address + "\n"
 	rest := "\nPython: import ZEO; db = ZEO.DB((\"127.0.0.1\", " + port + "), blob_dir=\"blobcache\")\nURI: zeo://" + address +
-		"\nZope, Plone, buildout, containers: dirstorage config --clients, with the same arguments\nStop it with Ctrl-C.\n"
+		"\nZope, Plone, containers: dirstorage config --clients, with the same arguments\nStop it with Ctrl-C.\n"
 	if !strings.HasPrefix(text, want) || !strings.HasSuffix(text, rest) || strings.Count(text, "\n") > 8 {
 		t.Errorf("it prints\n%s", text)
 	}

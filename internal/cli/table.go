@@ -79,8 +79,8 @@ func (t *table) lines(width int) []string {
 		}
 		room, all = widths()
 	}
-	if over := all - width; width > 0 && over > 0 {
-		narrowWidest(shown, room, over)
+	if width > 0 && all > width {
+		narrowWidest(shown, room, width)
 	}
 	heads := make([]string, len(shown))
 	for i, c := range shown {
@@ -88,11 +88,7 @@ func (t *table) lines(width int) []string {
 	}
 	lines := tableRow(shown, heads, room, width)
 	for row := range rowsOf(shown) {
-		cells := make([]string, len(shown))
-		for i, c := range shown {
-			cells[i] = c.forms[0][row]
-		}
-		lines = append(lines, tableRow(shown, cells, room, width)...)
+		lines = append(lines, tableRow(shown, cellsOf(shown, row), room, width)...)
 	}
 	return lines
 }
@@ -104,17 +100,42 @@ func rowsOf(shown []*tableColumn) int {
 	return len(shown[0].forms[0])
 }
 
-// narrowWidest takes room from the widest column of texts that has others behind it.
-func narrowWidest(shown []*tableColumn, room []int, over int) {
+// cellsOf returns the texts of a row.
+func cellsOf(shown []*tableColumn, row int) []string {
+	cells := make([]string, len(shown))
+	for i, c := range shown {
+		cells[i] = c.forms[0][row]
+	}
+	return cells
+}
+
+// mostTried is the number of rows, the first ones, by which a width is chosen.
+const mostTried = 200
+
+// narrowWidest takes room from the widest column of texts that has others behind it, as much as makes the fewest
+// lines.
+func narrowWidest(shown []*tableColumn, room []int, width int) {
 	widest := -1
 	for i, c := range shown[:len(shown)-1] {
 		if !c.right && (widest < 0 || room[i] > room[widest]) {
 			widest = i
 		}
 	}
-	if widest >= 0 {
-		room[widest] = max(room[widest]-over, columnsOf(shown[widest].head))
+	if widest < 0 {
+		return
 	}
+	best, fewest := room[widest], 0
+	for room[widest] >= columnsOf(shown[widest].head) {
+		lines := 0
+		for row := range min(rowsOf(shown), mostTried) {
+			lines += len(tableRow(shown, cellsOf(shown, row), room, width))
+		}
+		if fewest == 0 || lines < fewest {
+			best, fewest = room[widest], lines
+		}
+		room[widest]--
+	}
+	room[widest] = best
 }
 
 // tableRow makes the lines of one row.
@@ -125,9 +146,10 @@ func tableRow(shown []*tableColumn, cells []string, room []int, width int) (line
 		if c.right {
 			at += max(room[i]-columnsOf(text), 0)
 		}
-		last := i == len(shown)-1
-		if width > 0 && last && at+columnsOf(text) > width { // further to the left, in a line of its own
-			at = min(at, max(width-columnsOf(text), tableIndent))
+		if width > 0 { // a word that is too long stands further to the left, in a line of its own
+			for word := range strings.FieldsSeq(text) {
+				at = min(at, max(width-columnsOf(word), tableIndent))
+			}
 		}
 		if i > 0 && columnsOf(line) > at-tableGap {
 			lines = append(lines, strings.TrimRight(line, " "))

@@ -27,7 +27,7 @@ func TestATableTakesTheRoomThereIs(t *testing.T) {
 		41: wide,
 		40: "NAME         WHEN           SIZE\none          2026-11-28      7 B\ntwo hundred  never       1.0 KiB",
 		31: "NAME         WHEN\none          2026-11-28\ntwo hundred  never",
-		20: "NAME      WHEN\none       2026-11-28\ntwo hundred\n          never",
+		20: "NAME         WHEN\none       2026-11-28\ntwo hundred  never",
 		9:  "NAME\n     WHEN\none\n    2026-11-28\ntwo\nhundred\n    never",
 	} {
 		if diff := cmp.Diff(want, strings.Join(threeColumns().lines(width), "\n")); diff != "" {
@@ -55,5 +55,20 @@ func TestLongLinesAreFoldedOnATerminal(t *testing.T) {
 	p.printf("one two three four five six seven\n")
 	if b.String() != "one two three four five six seven\n" {
 		t.Errorf("without a terminal: %q", b.String())
+	}
+}
+
+// TestALongNameDoesNotNarrowAllRows: the room is that with the fewest lines, and no word is broken.
+func TestALongNameDoesNotNarrowAllRows(t *testing.T) {
+	t.Parallel()
+	name, file := &tableColumn{head: "NAMES"}, &tableColumn{head: "FILE"}
+	for _, n := range []string{"zope1", "zodb.example.org", "backup-host.intern.example.org"} {
+		name.add(n)
+		file.add("ca/" + n + ".pem")
+	}
+	want := "NAMES                           FILE\nzope1                          ca/zope1.pem\nzodb.example.org    ca/zodb.example.org.pem\n" +
+		"backup-host.intern.example.org\n      ca/backup-host.intern.example.org.pem"
+	if diff := cmp.Diff(want, strings.Join((&table{columns: []*tableColumn{name, file}}).lines(43), "\n")); diff != "" {
+		t.Error(diff)
 	}
 }
