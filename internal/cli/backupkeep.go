@@ -377,7 +377,8 @@ func chooseIdentity(r *backup.Repository, identity string) (string, error) {
 		name := slices.Sorted(maps.Keys(r.Damaged))[0]
 		return "", fmt.Errorf("no backup in %s can be used (of %d): the manifest of %s: %w", filepath.Clean(r.Store.Path("")), len(r.Damaged), name, r.Damaged[name])
 	case len(ids) == 0:
-		return "", fmt.Errorf("%w: %s has none", backup.ErrNoBackup, filepath.Clean(r.Store.Path("")))
+		repo := filepath.Clean(r.Store.Path(""))
+		return "", hint(fmt.Errorf("%w: %s has none", backup.ErrNoBackup, repo), "see that it is the directory, and that its disk is mounted; dirstorage backup run HOME %s makes the first backup", shellWord(repo))
 	case len(ids) > 1:
 		return "", fmt.Errorf("%s has backups of %s; choose by --identity, one of %s", r.Store.Path(""), human.Number(int64(len(ids)), "storage"), strings.Join(ids, ", "))
 	}

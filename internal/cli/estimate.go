@@ -181,7 +181,7 @@ func (o *estimateCommand) openFile(options *estimate.Options) (*transfer.Source,
 	}
 	r, err := filestorage.Open(dir, name)
 	if err != nil {
-		as := importCommand{source: o.source, home: o.target}
+		as := importCommand{source: o.source, home: o.target, verb: "estimate"}
 		return nil, nil, as.sourceError(err)
 	}
 	var blobs vfs.FS
@@ -260,6 +260,9 @@ func (o *estimateCommand) place(ctx context.Context, e *env, options *estimate.O
 	}
 	dir := target
 	for !isDirectory(dir) {
+		if exists(dir) {
+			return done, hint(fmt.Errorf("TARGET %s cannot be a HOME: %s is a file", o.target, dir), "give a directory, or a name that does not exist yet")
+		}
 		parent := filepath.Dir(dir)
 		if parent == dir {
 			return done, hint(fmt.Errorf("%s: no directory above it can be read", o.target), "give a directory that you may read")

@@ -15,16 +15,16 @@ import (
 func TestAnEstimateForASmallDiskIsAnAnswer(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	name, _ := generated(t, dir, 2000, false)
+	name, _ := generated(t, dir, 300, false)
 	for _, tc := range []struct {
 		name, size string
 		full       bool
 		why        string
 		fits       bool
 	}{
-		{"bytes", "3m", false, "a sample may take ", false},
+		{"bytes", "500k", false, "a sample may take ", false},
 		{"a sample that would fit", "60m", false, "a sample may take ", true},
-		{"inodes", "512m,nr_inodes=1000", false, " inodes, and half of the ", false},
+		{"inodes", "512m,nr_inodes=500", false, " inodes, and half of the ", false},
 		{"no byte", "8m", true, "", false},
 	} {
 		disk := smallDisk(t, tc.size)
@@ -35,11 +35,13 @@ func TestAnEstimateForASmallDiskIsAnAnswer(t *testing.T) {
 		if tc.fits {
 			status = exitOK
 		}
-		for _, args := range [][]string{{"estimate"}, {"import", "--dry-run"}} {
+		for i, args := range [][]string{{"estimate"}, {"import", "--dry-run"}} {
 			args = append(args, "--format", "bushy", name, filepath.Join(disk, "home"))
-			r := estimated(t, status, args...)
-			if r.Fits != tc.fits || r.Sample != nil || r.NoSample == "" || !strings.Contains(r.NoSample, tc.why) || r.Of("bushy").Seconds != nil || r.Of("bushy").Bytes == 0 {
-				t.Errorf("%s: %+v", tc.name, r)
+			if i == 0 {
+				r := estimated(t, status, args...)
+				if r.Fits != tc.fits || r.Sample != nil || r.NoSample == "" || !strings.Contains(r.NoSample, tc.why) || r.Of("bushy").Seconds != nil || r.Of("bushy").Bytes == 0 {
+					t.Errorf("%s: %+v", tc.name, r)
+				}
 			}
 			code, stdout, stderr := command(t.Context(), args...)
 			if code != status || !strings.Contains(stdout.String(), "No sample was copied, so there are no times") || !tc.fits && !strings.Contains(stderr.String(), "\nhint: free space, or choose another disk or format") {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -250,7 +251,7 @@ func (o *importCommand) sourceError(err error) error {
 	if errors.Is(err, fs.ErrPermission) {
 		return err
 	}
-	return hint(err, "the form is dirstorage import DATA.FS HOME")
+	return hint(err, "the form is dirstorage %s DATA.FS HOME", cmp.Or(o.verb, "import"))
 }
 
 // damagedSource reports whether an error tells of damage of the file, and not of HOME.

@@ -30,10 +30,13 @@ func homeAdvice(c *cobra.Command, e *settings.NotAHomeError) string {
 	case holdsBackups(e.Path):
 		return fmt.Sprintf("it has backups, and is no storage itself: dirstorage restore %s TARGET makes a storage of them", word)
 	}
-	if r, err := filestorage.Open(dir, base); err == nil && r.Close() == nil {
+	if r, err := filestorage.Open(dir, base); err == nil && r.Close() == nil && r.Size() > 0 {
 		return fmt.Sprintf("it is a Data.fs, and no storage itself: dirstorage import %s HOME copies it into one", word)
 	}
-	if !strings.Contains(c.Use, "HOME") {
+	switch {
+	case slices.Contains([]string{"import", "convert", "serve"}, c.Name()): // which make one
+		return "give the directory of a storage, one that is empty, or a name that does not exist yet"
+	case !strings.Contains(c.Use, "HOME"):
 		return "look whether the name is right"
 	}
 	return "give the directory of a storage, which has config and A in it; the form is " + c.UseLine()
@@ -112,6 +115,13 @@ func (g given) above(path string) bool {
 	return slices.ContainsFunc(g.names(), func(name string) bool { return name == path || strings.HasPrefix(path, name+"/") })
 }
 
+// beside reports whether a path is that of a file which becomes the given one when it is whole.
+func (g given) beside(path string) bool {
+	return slices.ContainsFunc(g.names(), func(name string) bool {
+		return filepath.Dir(name) == filepath.Dir(path) && strings.Contains(filepath.Base(path), filepath.Base(name))
+	})
+}
+
 func (g given) names() []string {
 	dir, base, err := vfs.Split(g.path)
 	if err != nil {
@@ -154,7 +164,7 @@ func pathAdvice(c *cobra.Command, err error) string {
 	}
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		if g, ok := find(func(g given) bool { return !g.ofStorage() && g.above(path) }); ok && homeAround(path) == "" {
+		if g, ok := find(func(g given) bool { return !g.ofStorage() && (g.above(path) || g.beside(path)) }); ok && homeAround(path) == "" {
 			return noRight(g, path)
 		}
 	case errors.Is(err, syscall.EISDIR):
@@ -176,8 +186,13 @@ func pathAdvice(c *cobra.Command, err error) string {
 	return ""
 }
 
-// noRight is the advice about a path that belongs to another user.
+// noRight is the advice about a path that belongs to another user, or is to be made where this one may not.
 func noRight(g given, path string) string {
+	if dir, base, err := vfs.Split(path); err == nil {
+		if _, err := dir.Stat(base); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Sprintf("this user may not make files in %[1]s: run it as the user to whom that belongs (sudo -u USER dirstorage …), or give another place; see ls -ld %[2]s", dir.Path("."), shellWord(dir.Path(".")))
+		}
+	}
 	what, owned := "that path", "it belongs"
 	switch {
 	case g.as == "REPO":

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -215,6 +216,23 @@ func TestAPathForAnotherUserHasAdvice(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	closed := filepath.Join(filepath.Dir(secret), "closed")
+	if err := os.Mkdir(closed, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, args := range map[string][]string{
+		"export": {"export", "HOME", closed + "/x.fs"}, "pid-file": serveWith("--pid-file", closed+"/pid"), "backup": {"backup", "full", "HOME", closed + "/repo"}, "certs": {"certs", "authority", closed + "/ca"},
+	} {
+		for i, a := range args {
+			args[i] = places.Replace(a)
+		}
+		c := exec.CommandContext(t.Context(), self, args...)
+		c.Env, c.Dir, c.SysProcAttr = append(os.Environ(), asProgram+"=1"), "/", as
+		out, err := c.CombinedOutput()
+		if text := string(out); err == nil || !strings.Contains(text, "\nhint: this user may not make files in "+closed+": ") {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+	}
 	calls := []string{"config --config", "config --zeo-conf", "config --tls-key-password-file", "serve --config", "serve --tls-certificate", "serve --tls-key", "serve --tls-authenticate", "serve --tls-revoked",
 		"bench --tls-key", "import --tls-certificate", "import DATA.FS", "estimate DATA.FS", "show FILE", "backup full --snapshot-conf", "certs show FILE", "import --blobs", "backup list REPO", "backup verify REPO", "restore REPO", "backup prune REPO", "backup full REPO", "salvage DIR", "export --blobs"}
 	for _, name := range hometest.Today(t, 4, calls) {
@@ -234,6 +252,34 @@ func TestAPathForAnotherUserHasAdvice(t *testing.T) {
 		if text := string(out); err == nil || c.ProcessState.ExitCode() == exitDamage || !strings.Contains(text, "permission denied") || !strings.Contains(text, "hint: this user has no right to ") || !strings.Contains(text, "ls -ld "+path) || strings.Contains(text, "to whom the storage belongs") {
 			t.Errorf("%s: %v\n%s", name, err, out)
 		}
+	}
+}
+
+// TestAPlaceForSomethingNewHasAdvice where a file is in its way, and a repository without a backup.
+func TestAPlaceForSomethingNewHasAdvice(t *testing.T) {
+	t.Parallel()
+	home, dir := importedHome(t), t.TempDir()
+	file, empty, data := filepath.Join(dir, "file"), filepath.Join(dir, "empty"), hometest.FileStorage(t, "undo.fs")
+	if err := errors.Join(os.WriteFile(file, nil, 0o600), os.Mkdir(empty, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	const some = "\nhint: give the directory of a storage, one that is empty, or a name that does not exist yet\n"
+	first := "\nhint: see that it is the directory, and that its disk is mounted; dirstorage backup run HOME " + empty + " makes the first backup\n"
+	for _, tc := range []struct {
+		status int
+		says   string
+		args   []string
+	}{
+		{exitNoStorage, some, []string{"import", data, file}},
+		{exitNoStorage, some, []string{"convert", home, file}},
+		{exitNoStorage, some, []string{"serve", "--listen", "127.0.0.1:0", file}},
+		{exitFailed, "cannot be a HOME: " + file + " is a file\nhint: give a directory", []string{"estimate", data, filepath.Join(file, "below")}},
+		{exitFailed, "\nhint: the form is dirstorage estimate DATA.FS HOME\n", []string{"estimate", empty, dir}},
+		{exitFailed, first, []string{"backup", "merge", empty}},
+		{exitFailed, first, []string{"restore", empty, filepath.Join(dir, "new")}},
+		{exitNotFound, "\nhint: look whether the name of COMMAND is right", []string{"snapshot", "run", home, "--", filepath.Join(dir, "missing")}},
+	} {
+		want(t, tc.status, tc.says, tc.args...)
 	}
 }
 

@@ -110,7 +110,7 @@ func (o *restoreCommand) run(ctx context.Context, e *env) error {
 	if s, ok := errors.AsType[*status](err); ok && s.code == exitUsage {
 		return err
 	}
-	if err != nil && !errors.Is(err, fs.ErrPermission) { // that is for another user, and the list, too
+	if _, told := errors.AsType[*hinted](err); err != nil && !told && !errors.Is(err, fs.ErrPermission) { // that is for another user, and the list, too
 		err = hint(err, "dirstorage backup list %s", o.repo)
 	}
 	if err != nil {

@@ -163,7 +163,7 @@ func (o *snapshotRunCommand) start(ctx context.Context, e *env, held *snapshot.H
 		return c.ProcessState.ExitCode(), nil
 	}
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
-		return exitNotFound, err
+		return exitNotFound, hint(err, "look whether the name of COMMAND is right, and whether PATH leads to it")
 	}
 	return exitNotExecutable, hint(err, "see ls -l %s: COMMAND has to be a program that this user may run; chmod +x makes a script one", shellWord(c.Path))
 }
