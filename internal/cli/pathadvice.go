@@ -17,29 +17,44 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
-// homeAdvice is the advice about a place at which there is no storage.
+// homeAdvice is the advice about a place at which there is no storage. Where something else is there, arguments may
+// be in the wrong order.
 func homeAdvice(c *cobra.Command, e *settings.NotAHomeError) string {
-	dir, base, err := vfs.Split(e.Path)
+	word := shellWord(e.Path)
+	if e.Reason == settings.NoSuchDir {
+		return fmt.Sprintf("look whether the name is right, and whether a disk is not mounted there; dirstorage create %s makes a new, empty storage", word)
+	}
+	detail := otherThan(e.Path)
+	switch {
+	case detail != "":
+	case slices.Contains([]string{"import", "convert", "serve"}, c.Name()): // which make one
+		detail = "it takes the directory of a storage, one that is empty, or a name that does not exist yet"
+	default:
+		detail = "HOME is the directory of a storage, with config and A in it"
+	}
+	if !strings.Contains(c.Use, "HOME") {
+		return detail
+	}
+	return "the form is " + c.UseLine() + "; " + detail
+}
+
+// otherThan says what is at a path instead of a storage; "" if that is nothing that is known.
+func otherThan(path string) string {
+	word := shellWord(path)
+	switch {
+	case isEmptyDir(path):
+		return fmt.Sprintf("%s is empty: look whether a disk is not mounted there; dirstorage create %s makes a storage of it", path, word)
+	case holdsBackups(path):
+		return fmt.Sprintf("%s has backups: dirstorage restore %s TARGET makes a storage of them", path, word)
+	}
+	dir, base, err := vfs.Split(path)
 	if err != nil {
 		return ""
 	}
-	word := shellWord(e.Path)
-	switch {
-	case e.Reason == settings.NoSuchDir || isEmptyDir(e.Path):
-		return fmt.Sprintf("look whether the name is right, and whether a disk is not mounted there; dirstorage create %s makes a new, empty storage", word)
-	case holdsBackups(e.Path):
-		return fmt.Sprintf("it has backups, and is no storage itself: dirstorage restore %s TARGET makes a storage of them", word)
-	}
 	if r, err := filestorage.Open(dir, base); err == nil && r.Close() == nil && r.Size() > 0 {
-		return fmt.Sprintf("it is a Data.fs, and no storage itself: dirstorage import %s HOME copies it into one", word)
+		return fmt.Sprintf("%s is a Data.fs: dirstorage import %s HOME copies it into a storage", path, word)
 	}
-	switch {
-	case slices.Contains([]string{"import", "convert", "serve"}, c.Name()): // which make one
-		return "give the directory of a storage, one that is empty, or a name that does not exist yet"
-	case !strings.Contains(c.Use, "HOME"):
-		return "look whether the name is right"
-	}
-	return "give the directory of a storage, which has config and A in it; the form is " + c.UseLine()
+	return ""
 }
 
 func isEmptyDir(dir string) bool {

@@ -263,7 +263,7 @@ func TestAPlaceForSomethingNewHasAdvice(t *testing.T) {
 	if err := errors.Join(os.WriteFile(file, nil, 0o600), os.Mkdir(empty, 0o700)); err != nil {
 		t.Fatal(err)
 	}
-	const some = "\nhint: give the directory of a storage, one that is empty, or a name that does not exist yet\n"
+	const some = "; it takes the directory of a storage, one that is empty, or a name that does not exist yet\n"
 	first := "\nhint: see that it is the directory, and that its disk is mounted; dirstorage backup run HOME " + empty + " makes the first backup\n"
 	for _, tc := range []struct {
 		status int
@@ -273,6 +273,8 @@ func TestAPlaceForSomethingNewHasAdvice(t *testing.T) {
 		{exitNoStorage, some, []string{"import", data, file}},
 		{exitNoStorage, some, []string{"convert", home, file}},
 		{exitNoStorage, some, []string{"serve", "--listen", "127.0.0.1:0", file}},
+		{exitNoStorage, "\nhint: the form is dirstorage pack HOME [flags]; " + data + " is a Data.fs: dirstorage import " + data + " HOME copies it into a storage\n", []string{"pack", data}},
+		{exitNoStorage, "; " + empty + " is empty: look whether a disk is not mounted there; dirstorage create " + empty + " makes a storage of it\n", []string{"check", empty}},
 		{exitFailed, "cannot be a HOME: " + file + " is a file\nhint: give a directory", []string{"estimate", data, filepath.Join(file, "below")}},
 		{exitFailed, "\nhint: the form is dirstorage estimate DATA.FS HOME\n", []string{"estimate", empty, dir}},
 		{exitFailed, first, []string{"backup", "merge", empty}},
