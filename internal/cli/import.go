@@ -66,7 +66,7 @@ report of dirstorage estimate, and copies nothing.
 Instead of a file it may be a storage on a running ZEO server, over TCP
 (zeo://HOST:PORT, zeo://HOST:PORT/STORAGE or zeo://HOST:PORT?storage=STORAGE) or a
 Unix socket (zeo:///PATH?storage=STORAGE); port 9991 and storage 1 if nothing
-else is said. Blobs come from the server.
+else is said. Blobs come from it. At the end, current revisions are compared.
 
 With --follow each later transaction is copied too, as soon as the server announces
 it, or the file has it, until SIGINT or SIGTERM. It reports when HOME has caught up,
