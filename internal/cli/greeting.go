@@ -25,6 +25,7 @@ type greeting struct {
 	server    *certs.Server // nil: no TLS
 	container bool          // the server is in a container
 	host      string        // name of this machine
+	pages     string        // URL of the web pages; "": there are none
 }
 
 // offer is one storage at one address, as clients are told of it.
@@ -57,6 +58,9 @@ func writeGreeting(w io.Writer, g greeting) error {
 		fmt.Fprintf(&b, "and on %s\n", endpointOf(a).address)
 	}
 	g.notes(&b)
+	if g.pages != "" {
+		fmt.Fprintf(&b, "pages for a browser: %s\n", g.pages)
+	}
 	b.WriteString("\n")
 	arguments := ", with the same arguments"
 	if flags := slices.ContainsFunc(g.conf.Settings(), func(s config.Setting) bool { return strings.HasPrefix(s.Source, "flag ") }); !flags {

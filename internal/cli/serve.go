@@ -384,7 +384,7 @@ func (s *serving) greet(listeners []net.Listener) error {
 	if s.conf.LogFormat != "text" || s.e.Getenv("NOTIFY_SOCKET") != "" {
 		return nil
 	}
-	g := greeting{conf: s.conf, made: s.made, server: s.certs, container: inContainer(s.e.Getenv), host: hostName()}
+	g := greeting{conf: s.conf, made: s.made, server: s.certs, container: inContainer(s.e.Getenv), host: hostName(), pages: s.pagesURL()}
 	for _, l := range listeners {
 		g.addresses = append(g.addresses, l.Addr())
 	}

@@ -156,3 +156,19 @@ func (p *webPacks) end() {
 	p.mu.Unlock()
 	p.running.Wait()
 }
+
+// pagesURL is the place of the pages for a browser on this machine; "": there are none.
+func (s *serving) pagesURL() string {
+	if s.health == nil || !s.conf.Web.On {
+		return ""
+	}
+	scheme := "http://"
+	if s.conf.HTTPTLS {
+		scheme = "https://"
+	}
+	at := s.health.Addr()
+	if at.Network() == "unix" { // no browser gets there
+		return ""
+	}
+	return scheme + endpointOf(at).address + web.Root
+}

@@ -55,6 +55,7 @@ func TestServeShowsPagesToThoseWhoKnowTheToken(t *testing.T) {
 		}
 		s := startServeIn(t, dir, append(args, home)...)
 		address := scheme + s.await(&s.log, `listening for probes and metrics address=(\S+)`)
+		s.await(&s.out, "pages for a browser: "+regexp.QuoteMeta(address)+"/web/\n")
 		ask := func(path, bearer string, pairs ...tls.Certificate) (int, string) {
 			t.Helper()
 			r, err := http.NewRequestWithContext(t.Context(), "GET", address+path, nil)
