@@ -40,7 +40,7 @@ func TestReadAhead(t *testing.T) {
 	}
 }
 
-// TestReadAheadIsGivenUp: nothing is read any more once it is closed, although nobody takes what is there.
+// TestReadAheadIsGivenUp: nothing is read any more once it is closed, although nobody takes the buffers that are there.
 func TestReadAheadIsGivenUp(t *testing.T) {
 	t.Parallel()
 	zeros := &counted{}

@@ -136,7 +136,7 @@ func testReferenceIsChosenByAge(t *testing.T, format string) {
 }
 
 // TestStoragePutBackIsNoReference restores an older state by hand, under the
-// same identity, and goes on: nothing may build upon what came after it.
+// same identity, and goes on: nothing may build upon its later part.
 func TestStoragePutBackIsNoReference(t *testing.T) {
 	enginetest.EachFormat(t, testStoragePutBackIsNoReference)
 }

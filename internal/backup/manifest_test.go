@@ -11,7 +11,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/hometest"
 )
 
-// TestEachChangedBitOfAManifestIsFound, also where what is left is a manifest of a newer release, or of one without
+// TestEachChangedBitOfAManifestIsFound, also where the rest is a manifest of a newer release, or of one without
 // the sum.
 func TestEachChangedBitOfAManifestIsFound(t *testing.T) {
 	t.Parallel()

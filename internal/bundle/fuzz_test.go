@@ -16,8 +16,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Kinds of what FuzzReader puts right in a file before it is read: without that hardly anything that the
-// fuzzer makes gets past the checksums.
+// FuzzReader puts some sums right in a file before it is read: without that hardly anything that the fuzzer
+// makes gets past the checksums.
 const (
 	asItIs = iota
 	withSums
@@ -254,7 +254,7 @@ func isCopy(t *testing.T, r *Reader, members map[layout.Name]*indexedMember, of 
 	}
 }
 
-// resum puts the sums of a bundle right, as far as its footer leads to what they cover: of the list, of the
+// resum puts the sums of a bundle right, as far as its footer leads to the covered parts: of the list, of the
 // frames, of the blocks of the index, of the fences, of the index and of the footer.
 func resum(file []byte, keys bool) []byte {
 	end := int64(len(file)) - FooterSize

@@ -162,7 +162,7 @@ func FuzzGone(f *testing.F) {
 
 // agreesWithItself wants a list that was read to be one that could have been written: sets in order of their
 // stamps, none empty, no member in two, none that the bundle does not have. Written and read again it is the
-// same. All of it comes back, but for what is gone for good; a purge makes all of it so; a pack of what is gone
+// same. All of it comes back, but for members gone for good; a purge makes all of it so; a pack of members gone
 // already changes nothing.
 func agreesWithItself(t *testing.T, g *Gone, of *Info) {
 	t.Helper()

@@ -103,7 +103,7 @@ func TestNearReadsEachBlockOnce(t *testing.T) {
 	}
 }
 
-// TestNearTellsOfTheDiskAgain: what cannot be read is not kept, and is an error each time; when the disk
+// TestNearTellsOfTheDiskAgain: an unreadable part is not kept, and is an error each time; when the disk
 // is well again it is read.
 func TestNearTellsOfTheDiskAgain(t *testing.T) {
 	t.Parallel()

@@ -69,7 +69,7 @@ func twoAges(t *testing.T) (h *testHome, old, recent string, since zodb.TID) {
 	return h, b[0], b[1], since
 }
 
-// TestSinceNamesAnIndexThatItCannotRead: whatever keeps it from looking something up is a finding about
+// TestSinceNamesAnIndexThatItCannotRead: each error that keeps it from looking something up is a finding about
 // that bundle, one.
 func TestSinceNamesAnIndexThatItCannotRead(t *testing.T) {
 	t.Parallel()
@@ -122,7 +122,7 @@ func TestSinceNamesAnIndexThatItCannotRead(t *testing.T) {
 }
 
 // TestSinceReadsOnWithoutAnIndex: a bundle with later transactions whose index is damaged is read frame by
-// frame, and what else is wrong in it is found.
+// frame, and any other fault in it is found.
 func TestSinceReadsOnWithoutAnIndex(t *testing.T) {
 	t.Parallel()
 	flat := newTestHome(t, layout.Flat, settings.ClassFull)

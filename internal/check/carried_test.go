@@ -42,7 +42,7 @@ func (h *testHome) carrying(path string, members ...uint32) string {
 	return to
 }
 
-// TestACarriedListCounts: what a bundle says of its members is gone, until a list beside it says something else.
+// TestACarriedListCounts: members that a bundle calls gone are gone, until a list beside it says something else.
 // Each changed byte of such a bundle is found.
 func TestACarriedListCounts(t *testing.T) {
 	t.Parallel()

@@ -153,7 +153,7 @@ func TestLogThatDoesNotBelongToAIsDamage(t *testing.T) {
 			t.Parallel()
 			h, tids := sample(t, layout.Lawn)
 			l := tc.log(h, tids)
-			h.serial = map[zodb.OID]zodb.TID{} // what it replaces does not matter here
+			h.serial = map[zodb.OID]zodb.TID{} // the replaced revisions do not matter here
 			h.journal(l)
 			all, s := findings(t, Options{FS: h.fs})
 			var got []Kind

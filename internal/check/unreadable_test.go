@@ -62,7 +62,7 @@ func TestWhatCannotBeReadIsReportedAndTheRestChecked(t *testing.T) {
 	if d := cmp.Diff(bad, got); d != "" {
 		t.Errorf("unreadable (-want +got):\n%s", d)
 	}
-	// Nothing follows: what is in the directory that can't be listed can be opened.
+	// Nothing follows: the files in the directory that can't be listed can be opened.
 	if len(all) != len(bad) || s.Damage != int64(len(all)) {
 		t.Errorf("findings: %v", all)
 	}

@@ -158,7 +158,7 @@ func TestHeapsOfRealTools(t *testing.T) {
 	}
 }
 
-// carryingBundles returns the names of the bundles of a directory that carry a list of what can be brought back.
+// carryingBundles returns the names of the bundles of a directory that carry a list of members to bring back.
 func carryingBundles(t *testing.T, home string) (names []string) {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join(home, "A", "bundles", "*.tar.zst"))

@@ -110,7 +110,7 @@ func TestRevokedCertificatesAreListedAndNotRenewed(t *testing.T) {
 		}
 	}
 
-	// What is revoked stays so: by another name, by a serial number, by a file, and with a new end.
+	// A revoked certificate stays so: by another name, by a serial number, by a file, and with a new end.
 	certsAt(t, renewed.AddDate(0, 0, 1), exitOK, "revoke", ca, "zope2", "--days", "100")
 	outside := filepath.Join(t.TempDir(), "moved.pem")
 	if err := os.Rename(at("zope3.pem"), outside); err != nil {
@@ -379,7 +379,7 @@ func TestSerialsOfKnownCertificatesRevokeTheirKeys(t *testing.T) {
 	says(t, errs, "list.pem: no certificate is in it")
 }
 
-// TestAReloadSaysThatANewListIsNotInForce: what tls-revoked names counts from the start.
+// TestAReloadSaysThatANewListIsNotInForce: the lists that tls-revoked names count from the start.
 func TestAReloadSaysThatANewListIsNotInForce(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

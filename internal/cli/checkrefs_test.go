@@ -145,7 +145,7 @@ func TestCheckWritesTheIndexOfARunningStorage(t *testing.T) {
 }
 
 // TestCheckWritesNoIndexThatCouldLackObjects looks at damage that hides current
-// revisions, and at what is in the way: the index of before stays, and the check
+// revisions, and at obstacles: the index of before stays, and the check
 // goes on to its end.
 func TestCheckWritesNoIndexThatCouldLackObjects(t *testing.T) {
 	t.Parallel()

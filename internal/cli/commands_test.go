@@ -198,8 +198,8 @@ func asSomebodyElse(t *testing.T) (program string, as *syscall.SysProcAttr) {
 		}
 	}
 	program = filepath.Join(dir, "dirstorage")
-	// By another process: a file that this one has open for writing cannot be executed, and what
-	// tests beside this one start may have inherited it.
+	// By another process: a file that this one has open for writing cannot be executed, and the programs of
+	// tests beside this one may have inherited it.
 	if out, err := exec.Command("cp", os.Args[0], program).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/hometest"
 )
 
-// completed returns the words that a shell gets for the last argument, and what else it may offer.
+// completed returns the words that a shell gets for the last argument, and the kinds of names that it may add.
 func completed(t *testing.T, args ...string) (words []string, directive string) {
 	t.Helper()
 	e, stdout, stderr := testEnv()

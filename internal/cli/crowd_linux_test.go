@@ -114,7 +114,7 @@ func (s *crowdServer) proc(name string) string {
 	return string(b)
 }
 
-// flush has everything flushed and synced: without a journal of the file system what was
+// flush has everything flushed and synced: without a journal of the file system a file that was
 // removed is kept open until then.
 func (s *crowdServer) flush() {
 	s.t.Helper()
@@ -191,7 +191,7 @@ func (s *crowdServer) logSize() int64 {
 	return info.Size()
 }
 
-// crowdClient is a connection that says what it wants. Its errors end what it does.
+// crowdClient is a connection that speaks freely. Its errors end its work.
 type crowdClient struct {
 	net.Conn
 	in *wire.Reader
@@ -563,7 +563,7 @@ func (c *crowdClient) innocent(t *testing.T, serial *zodb.TID, done func(rounds 
 
 // TestServerInLittleMemoryInAHostileCrowd runs the server where the kernel kills who takes
 // more than 128 MiB, lets all hostile programs attack it at once, beside many connections,
-// and looks at its memory, descriptors, log, processor time, and at what an innocent client
+// and looks at its memory, descriptors, log, processor time, and at the view of an innocent client
 // sees. One half of the programs attacks a plain server, the other one a server with TLS.
 // With the race detector, it is one of the two each day.
 // With $DIRSTORAGE_ROUNDS all attack, and there are 64, 1,000 and 10,000 connections, each
@@ -675,7 +675,7 @@ func underAttack(t *testing.T, connections int, secure bool, list []attack) {
 	if in < min(connections, 64) {
 		t.Errorf("%d of %d connections were let in", in, connections)
 	}
-	// The kernel needs the rest: for what it keeps itself, and for the pages of the program,
+	// The kernel needs the rest: for its own tables, and for the pages of the program,
 	// which it can read again. They are in the peak, so that is no measure.
 	if most.anonymous == 0 || most.anonymous > limit-crowdSpare {
 		t.Errorf("%v: of %d MiB, %d MiB may be anonymous", most, limit>>20, (limit-crowdSpare)>>20)
@@ -689,7 +689,7 @@ func underAttack(t *testing.T, connections int, secure bool, list []attack) {
 	if n := s.logSize(); n > 2<<20 {
 		t.Errorf("the log has %d bytes", n)
 	}
-	// What is over when its connections are: neither descriptors nor processor time.
+	// The part that is over when its connections are: neither descriptors nor processor time.
 	me.innocent(t, &serial, func(n int) bool { return n >= 1 })
 	s.flush()
 	s.eventually("the descriptors are back", func() bool { return s.descriptors() <= before+8 })

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// memoryParts is the memory of a server in a group, in bytes. The kernel can take back what is
-// mapped, and most of its own; what is anonymous stays, as there is no swap.
+// memoryParts is the memory of a server in a group, in bytes. The kernel can take back mapped
+// pages, and most of its own; anonymous pages stay, as there is no swap.
 type memoryParts struct {
 	anonymous int64 // heap, stacks, the runtime's own
 	mapped    int64 // pages of files, of which nearly all are the program

@@ -14,7 +14,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// What follows are hostile programs that stop in the middle, speak msgpack, commit, or
+// Below are hostile programs that stop in the middle, speak msgpack, commit, or
 // never come as far as to register.
 
 const chunk = 59_000 // bytes of a blob in one message, as clients send them

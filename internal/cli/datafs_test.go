@@ -300,7 +300,7 @@ func TestPackedTransactionsStayPacked(t *testing.T) {
 	}
 }
 
-// TestDamagedTransaction damages the file of one: it is named, and what is before and behind
+// TestDamagedTransaction damages the file of one: it is named, and all before and behind
 // it is there. Its revisions are found by their names.
 func TestDamagedTransaction(t *testing.T) {
 	t.Parallel()

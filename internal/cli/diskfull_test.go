@@ -28,7 +28,7 @@ func (s fullStorage) Maintenance(context.Context, string, []byte) ([]byte, error
 	return nil, s.err
 }
 
-// TestFullDiskOfARunningStorageIsNamed asks a storage for what its full disk does not
+// TestFullDiskOfARunningStorageIsNamed asks a storage for work that its full disk does not
 // allow, while its process holds the lock: that somebody holds it is not the reason.
 func TestFullDiskOfARunningStorageIsNamed(t *testing.T) {
 	t.Parallel()

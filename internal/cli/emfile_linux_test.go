@@ -43,7 +43,7 @@ func webPage(c *http.Client, url string) (status int, body string, err error) {
 	return r.StatusCode, string(b), err
 }
 
-// TestServerLivesThroughAMomentWithoutDescriptors: who is connected is served as far as that needs
+// TestServerLivesThroughAMomentWithoutDescriptors: connected clients are served as far as that needs
 // no file, and told the reason for the rest; nothing is taken for missing or damaged; both ports and
 // the control socket take up those who came meanwhile, and everything works again afterwards.
 func TestServerLivesThroughAMomentWithoutDescriptors(t *testing.T) {

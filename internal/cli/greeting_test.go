@@ -159,7 +159,7 @@ func pythonSource() (python string, env []string) {
 	return "", nil
 }
 
-// paste gives what config --clients prints to the Python client: each database is opened, and its
+// paste gives the output of config --clients to the Python client: each database is opened, and its
 // root is read.
 const paste = `
 import re, sys
@@ -193,7 +193,7 @@ with db.transaction() as c: print('python', len(c.root()))
 db.close()
 `
 
-// clientLines is what config --clients prints with the arguments of a server, and with its port in place of 0.
+// clientLines is the output of config --clients with the arguments of a server, and with its port in place of 0.
 func clientLines(t *testing.T, s *serverProcess, dir string, args []string) string {
 	t.Helper()
 	args = append([]string{"config", "--clients"}, args...)

@@ -54,7 +54,7 @@ func TestImportLooksForRoomFirst(t *testing.T) {
 	if status, stderr := run("--ignore-space"); status != exitOK || !strings.Contains(stderr, "warning: import into") || !strings.Contains(stderr, "free space before it") {
 		t.Errorf("with --ignore-space: status %d, %s", status, stderr)
 	}
-	// What is there needs no more room; the blob would.
+	// The imported part needs no more room; the blob would.
 	if status, stderr := run(); status != exitFailed || !strings.Contains(stderr, "not enough space") {
 		t.Errorf("once more: status %d, %s", status, stderr)
 	}

@@ -295,7 +295,7 @@ func TestBenchAsksBeforeItWrites(t *testing.T) {
 	t.Parallel()
 	full, _ := served(t, "undo.fs", nil)
 	empty, _ := served(t, "", nil)
-	// The clock goes on by a millisecond each time it is looked at: what is measured
+	// The clock goes on by a millisecond each time it is looked at: the measured time
 	// depends on no machine.
 	begin, ticks := time.Now(), new(atomic.Int64)
 	now := func() time.Time { return begin.Add(time.Duration(ticks.Add(1)) * time.Millisecond) }

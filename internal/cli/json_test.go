@@ -95,7 +95,7 @@ func TestCommandsWithJSONAreListed(t *testing.T) {
 }
 
 // keysOf collects the keys of a document that was printed. The names of backups are keys
-// of what is damaged.
+// of the damaged parts.
 func keysOf(v any, into map[string]bool) {
 	switch v := v.(type) {
 	case []any:

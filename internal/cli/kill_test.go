@@ -73,7 +73,7 @@ func TestKilledCommandsLeaveRepositoryAndTargetGood(t *testing.T) {
 			{"restore", repo, target},
 			{"restore", "--delta", repo, target},
 		} {
-			// What is in the way of a command that was not killed is no concern here:
+			// The obstacles of a command that was not killed are no concern here:
 			// nothing to merge, a target that is there already, or none.
 			name := strings.Join(args[:2], " ")
 			if takes[name] == 0 {

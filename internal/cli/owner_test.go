@@ -128,8 +128,8 @@ var notOwned = map[string]string{
 	"version":     "prints",
 }
 
-// TestFilesBelongToTheOwnerOfTheirDirectory: whatever root does to a storage, to its backups and
-// beside them, the service that owns them can go on with.
+// TestFilesBelongToTheOwnerOfTheirDirectory: after any work of root on a storage, on its backups and
+// beside them, the service that owns them can go on.
 func TestFilesBelongToTheOwnerOfTheirDirectory(t *testing.T) {
 	t.Parallel()
 	hometest.InTurn(t, 4)

@@ -130,7 +130,7 @@ func (h *packHome) run(args ...string) (code int, stdout, stderr string) {
 	return h.runIn(h.t.Context(), &env{}, args...)
 }
 
-// runIn is run in an environment of which is filled in what is missing.
+// runIn is run in an environment whose missing variables are filled in.
 func (h *packHome) runIn(ctx context.Context, e *env, args ...string) (code int, stdout, stderr string) {
 	h.t.Helper()
 	var out, errs lockedBuffer
@@ -192,7 +192,7 @@ func (h *packHome) flushed() {
 	}
 }
 
-// content returns each file below A, with what is in it and its time of modification.
+// content returns each file below A, with its content and its time of modification.
 func (h *packHome) content() map[string]string {
 	h.t.Helper()
 	files := make(map[string]string)
@@ -275,7 +275,7 @@ func bothOf(t *testing.T, format layout.Format, set []string, f func(t *testing.
 	}
 }
 
-// TestPackDoesWhatItsDryRunSaid compares what a dry run says, what a pack says, and the files.
+// TestPackDoesWhatItsDryRunSaid compares the words of a dry run, those of a pack, and the files.
 func TestPackDoesWhatItsDryRunSaid(t *testing.T) {
 	t.Parallel()
 	test := func(t *testing.T, h *packHome, files bool) {
@@ -420,7 +420,7 @@ func TestPackToldNotToCollectGarbageKeepsObjects(t *testing.T) {
 	})
 }
 
-// TestPackTimes looks at what --keep means, and that a pack goes by it.
+// TestPackTimes looks at the meaning of --keep, and that a pack goes by it.
 func TestPackTimes(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)
@@ -463,7 +463,7 @@ func TestPackTimes(t *testing.T) {
 		t.Error(diff)
 	}
 
-	// What was current at a transaction stays, and what came since.
+	// Revisions that were current at a transaction stay, and all later ones.
 	var done zodb.PackResult
 	h.json(exitOK, &done, "pack", "--keep", h.tids[1].String(), "HOME")
 	if done.Threshold != h.tids[1] || done.Objects != 0 || done.Revisions != 1 || done.Transactions != 0 {
@@ -497,8 +497,8 @@ func (h *packHome) asItIs() packBefore {
 	return b
 }
 
-// isAsBefore compares every record, and what is below A but for the times, the x files, and the
-// lists of what is gone: the newest one says that nothing is.
+// isAsBefore compares every record, and the files below A but for the times, the x files, and the
+// lists of gone members: the newest one has none.
 func (h *packHome) isAsBefore(b packBefore) {
 	h.t.Helper()
 	e, _, _ := testEnv()
@@ -602,7 +602,7 @@ func TestInterruptedUndeleteSaysWhatIsBack(t *testing.T) {
 	}
 }
 
-// TestInterruptedUndeleteOfBundles stops the command when the revisions are back: what is left to
+// TestInterruptedUndeleteOfBundles stops the command when the revisions are back: the part left to
 // do is one list for each bundle, and it may be done or not.
 func TestInterruptedUndeleteOfBundles(t *testing.T) {
 	t.Parallel()
@@ -682,7 +682,7 @@ func TestPackOfADamagedStorage(t *testing.T) {
 		if !strings.Contains(stdout, "cannot be read: object 0000000000000001: ") || !strings.Contains(stderr, "cannot be read: 1 object") {
 			t.Errorf("it says:\n%s%s", stdout, stderr)
 		}
-		if !strings.Contains(stdout, "removed 0 objects, 2 revisions,") { // of the root object; 1 is left alone, and what was not reached
+		if !strings.Contains(stdout, "removed 0 objects, 2 revisions,") { // of the root object; 1 is left alone, and so are the unreached ones
 			t.Errorf("it says:\n%s", stdout)
 		}
 		var r zodb.PackResult
@@ -801,7 +801,7 @@ func TestInterruptedPackSaysSo(t *testing.T) {
 			e.Stderr = log
 		}
 		code, stdout, stderr := h.runIn(ctx, e, "-v", "pack", "--keep", "0", "HOME")
-		// In bundles what goes is in memory at once, and the pack of a running storage may be over.
+		// In bundles all that goes is in memory at once, and the pack of a running storage may be over.
 		over := code == exitOK && running && !files && strings.HasPrefix(stdout, "packed to ")
 		if !over && (code != exitInterrupted || stdout != "" && !strings.HasPrefix(stdout, "ended while it packed to ") || !strings.Contains(stderr, "hint: nothing that is needed was removed, and the storage is sound")) {
 			t.Errorf("exit status %d, it says:\n%s%s", code, stdout, stderr)
@@ -853,7 +853,7 @@ func (h *packHome) interruptedBefore(phase string, args ...string) (code int, st
 	h.stop()
 	ctx, cancel := context.WithCancel(h.t.Context())
 	defer cancel()
-	// Whoever is told of a line holds up the log, and with it who logs next.
+	// The reader of a line holds up the log, and with it the next one that logs.
 	held := make(chan *control.Client, 1)
 	var snapshot sync.WaitGroup
 	holding := false
@@ -949,7 +949,7 @@ func TestKilledPackIsFinishedByRecover(t *testing.T) {
 		original.lose(800)
 		inTime, resumed := 0, 0
 		for round, more := 0, true; more; round++ {
-			more = round < rounds-1 || resumed == 0 && round < 50 // a list of what is gone is soon written
+			more = round < rounds-1 || resumed == 0 && round < 50 // a list of gone members is soon written
 			h := original                                         // the last, which goes on with its plan; a copy gives it up
 			if more {
 				h = &packHome{t: t, home: filepath.Join(t.TempDir(), "home")}
@@ -1085,8 +1085,8 @@ func TestPackOfAStoppedStorageShowsHowFarItIs(t *testing.T) {
 	}
 }
 
-// TestFilesSinceAcrossPacks keeps a mirror of A by what files --since lists, while
-// the storage is changed and packed: what the storage has the mirror has. Where a
+// TestFilesSinceAcrossPacks keeps a mirror of A by the lists of files --since, while
+// the storage is changed and packed: all that the storage has the mirror has. Where a
 // pack removed transactions of which revisions stay, it is told to copy everything.
 func TestFilesSinceAcrossPacks(t *testing.T) {
 	t.Parallel()
@@ -1096,7 +1096,7 @@ func TestFilesSinceAcrossPacks(t *testing.T) {
 			h := newPackHome(t, "storage.keep_policy="+policy, "storage.delay_delete=0")
 			mirror := filepath.Join(t.TempDir(), "mirror")
 			// The last transaction before each copy writes an object that nobody changes
-			// again, so that no pack takes it: it is what --since names.
+			// again, so that no pack takes it: it is the one that --since names.
 			stays := func(i int) { h.commit(map[zodb.OID][]byte{zodb.OID(10 + i): packData("Kept", "stays")}) }
 			h.start(nil)
 			stays(0)

@@ -109,7 +109,7 @@ func TestPidFileReplacesPidFilesOnly(t *testing.T) {
 	}
 }
 
-// TestPidFileOfAnotherStays: at the end only what this process wrote goes.
+// TestPidFileOfAnotherStays: at the end only the file of this process goes.
 func TestPidFileOfAnotherStays(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "pid")
@@ -134,7 +134,7 @@ func TestPidFileOfAnotherStays(t *testing.T) {
 	}
 }
 
-// TestServeTouchesNoFile: a Data.fs where a socket or a pid file is wanted stays what it is.
+// TestServeTouchesNoFile: a Data.fs where a socket or a pid file is wanted stays as it is.
 func TestServeTouchesNoFile(t *testing.T) {
 	t.Parallel()
 	for _, flag := range []string{"--listen", "--pid-file"} {

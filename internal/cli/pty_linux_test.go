@@ -14,7 +14,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/hometest"
 )
 
-// openTerminal makes a terminal of some columns: what a program writes to it can be read
+// openTerminal makes a terminal of some columns: the output of a program can be read
 // from master.
 func openTerminal(t *testing.T, columns uint16) (master, terminal *os.File) {
 	t.Helper()
@@ -40,7 +40,7 @@ func openTerminal(t *testing.T, columns uint16) (master, terminal *os.File) {
 	return master, terminal
 }
 
-// onTerminal runs a command with Stderr on a terminal, and returns what it wrote there.
+// onTerminal runs a command with Stderr on a terminal, and returns its output there.
 func onTerminal(t *testing.T, columns uint16, args ...string) string {
 	t.Helper()
 	master, terminal := openTerminal(t, columns)
@@ -66,7 +66,7 @@ func TestProgressOnANarrowTerminal(t *testing.T) {
 	home, repo := filepath.Join(dir, "home"), filepath.Join(dir, "repo")
 	for _, call := range []struct {
 		args []string
-		last string // what is shown at the end
+		last string // the text shown at the end
 	}{
 		{[]string{"import", "--format", "chunky", hometest.FileStorage(t, "undo.fs"), home}, "moving to A, "},
 		{[]string{"backup", "full", home, repo}, "files, "},

@@ -36,7 +36,7 @@ func bindMount(t *testing.T, dir, at string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		// A program that another test is about to start has what is open here until its exec.
+		// A program that another test is about to start has the files that are open here until its exec.
 		var err error
 		for range 200 {
 			if err = unix.Unmount(at, 0); !errors.Is(err, unix.EBUSY) {
@@ -142,7 +142,7 @@ func TestReadOnlyMount(t *testing.T) {
 			}
 			c.Close()
 			s.end()
-			// With the original in another process: who reads sees that, too.
+			// With the original in another process: a reader sees that, too.
 			if len(before) == 0 || !sameTree(before, hometest.Contents(t, home)) {
 				t.Error("something was written")
 			}

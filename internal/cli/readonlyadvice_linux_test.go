@@ -13,7 +13,7 @@ import (
 )
 
 // onReadOnly are the calls of all commands at a file system that is mounted read-only, with the
-// status; what fails says how to go on. MNT is the mount point, with a HOME and a REPO; OUT is
+// status; each that fails says how to go on. MNT is the mount point, with a HOME and a REPO; OUT is
 // another directory.
 var onReadOnly = []struct {
 	status int

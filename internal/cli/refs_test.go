@@ -196,7 +196,7 @@ func TestRefsAnswersBothWays(t *testing.T) {
 	check(nil)
 	h.writeIndex(exitOK)
 	check(&tid)
-	// The same of a home that nobody has open, and of what a copy of a snapshot holds.
+	// The same of a home that nobody has open, and of a copy of a snapshot.
 	if err := h.s.Close(); err != nil {
 		t.Fatal(err)
 	}

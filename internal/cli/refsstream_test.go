@@ -72,7 +72,7 @@ func TestRefsPrintsWhatItFindsAtOnce(t *testing.T) {
 			if status != exitFailed || !strings.Contains(stderr, errNobodyReads.Error()) {
 				t.Errorf("%s %q: a pipe that nobody reads: status %d, %s", what, flags, status, stderr)
 			}
-			// What came is the beginning of the list.
+			// The output is the beginning of the list.
 			if got := strings.Join(few.writes, ""); got == "" || !strings.HasPrefix(strings.Join(all.writes, ""), got) {
 				t.Errorf("%s %q: the first half is\n%s", what, flags, got)
 			}

@@ -10,7 +10,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/hometest"
 )
 
-// TestRestoreToALink: the link that is the name of a HOME stays, and what it leads to is restored.
+// TestRestoreToALink: the link that is the name of a HOME stays, and its target is restored.
 // The link would else become a directory on its own disk, and the HOME to which it led be removed.
 func TestRestoreToALink(t *testing.T) {
 	t.Parallel()

@@ -26,7 +26,7 @@ func chainOf(t *testing.T, format string) (home, repo string) {
 }
 
 // TestARestoreLooksForRoomFirst: it refuses where the disk has too few bytes or inodes, with the numbers and the
-// way on. If it is told to go on, it says once what to do when the disk is full, and ends its work later.
+// way on. If it is told to go on, it gives its advice once when the disk is full, and ends its work later.
 func TestARestoreLooksForRoomFirst(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ format, into, disk, says string }{

@@ -127,7 +127,7 @@ func TestSalvagedFilesLookNew(t *testing.T) {
 			t.Fatalf("%s: lost %q: %v", format, names, err)
 		}
 		want(t, exitOK, "place", "salvage", lost, home)
-		// The next floor is above the files, whatever the clock says then.
+		// The next floor is above the files, also if the clock says something else then.
 		floor, err := dir.Stat("misc/floor")
 		if err != nil {
 			t.Fatal(err)

@@ -84,7 +84,7 @@ func program(t *testing.T, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// killed reports whether what a command ended with is that it was killed.
+// killed reports whether the error of a command tells that it was killed.
 func killed(err error) bool {
 	exit, ok := errors.AsType[*exec.ExitError](err)
 	return ok && exit.ExitCode() == -1
@@ -176,7 +176,7 @@ func withMore[F any](more, all map[string]F) map[string]F {
 	return all
 }
 
-// copyInto moves what a test helper unpacked into the directory of the script.
+// copyInto moves the unpacked files of a test helper into the directory of the script.
 func copyInto(ts *testscript.TestScript, from string) {
 	ts.Check(os.Rename(from, ts.MkAbs(filepath.Base(from))))
 }

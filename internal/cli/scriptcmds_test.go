@@ -18,7 +18,7 @@ import (
 //	certificate NAME                write NAME.pem, a certificate for 127.0.0.1, and NAME.key
 //	server VAR ARG...               serve until the script ends, and set $VAR to the address
 //	signal SIGNAL N TEXT CMD...     send SIGNAL to a command that says TEXT on stderr; it must
-//	                                end with status N, and what it said is in the file said
+//	                                end with status N, and its output is in the file said
 func moreScriptCommands(t *testing.T) map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
 		"certificate": func(ts *testscript.TestScript, _ bool, args []string) {
@@ -33,7 +33,7 @@ func moreScriptCommands(t *testing.T) map[string]func(*testscript.TestScript, bo
 	}
 }
 
-// awaited collects what is written to it, and tells when a text was among it.
+// awaited collects all writes, and tells when a text was among them.
 type awaited struct {
 	mu      sync.Mutex
 	written strings.Builder

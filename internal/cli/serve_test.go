@@ -74,7 +74,7 @@ func (s *serverProcess) start() {
 	})
 }
 
-// await waits for a line and returns what the group in the pattern matched.
+// await waits for a line and returns the match of the group in the pattern.
 func (s *serverProcess) await(buffer *bytes.Buffer, pattern string) string {
 	s.t.Helper()
 	re := regexp.MustCompile(pattern)
@@ -178,7 +178,7 @@ func TestServeMakesServesAndEndsCleanly(t *testing.T) {
 	if code, err := os.ReadFile(filepath.Join(home, "misc", "snapshot")); err != nil || string(code) != "shutdown" {
 		t.Errorf("HOME was not closed cleanly: %q, %v", code, err)
 	}
-	// Once more: what was committed is there.
+	// Once more: the committed object is there.
 	s = startServe(t, "--listen", "127.0.0.1:0", home)
 	c, err := zeoclient.Dial(t.Context(), zeoclient.Options{Address: s.await(&s.out, `zeo://(127\.0\.0\.1:\d+)\n`)})
 	if err != nil {

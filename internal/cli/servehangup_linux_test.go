@@ -58,7 +58,7 @@ func TestServeEndsWithItsTerminal(t *testing.T) {
 	want(t, exitOK, "nobody has it open, and it was closed cleanly", "snapshot", "status", home)
 }
 
-// TestServeGoesOnUnderNohup: whoever started it wants it to. It still reloads.
+// TestServeGoesOnUnderNohup: its user wants it to. It still reloads.
 func TestServeGoesOnUnderNohup(t *testing.T) {
 	t.Parallel()
 	s, master := serveOnTerminal(t, filepath.Join(t.TempDir(), "home"), "/bin/sh", "-c", `trap "" HUP; exec "$0" "$@"`)

@@ -14,7 +14,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
-// TestServeWarnsOnceOfAFileSystemWithoutAJournal, or not at all where there is one. Who does without fsync
+// TestServeWarnsOnceOfAFileSystemWithoutAJournal, or not at all where there is one. A user who does without fsync
 // hears of it, too.
 func TestServeWarnsOnceOfAFileSystemWithoutAJournal(t *testing.T) {
 	t.Parallel()

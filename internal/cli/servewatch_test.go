@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// TestMetricsKnowARepositoryOutsideHome: what was backed up and verified there is in the metrics.
+// TestMetricsKnowARepositoryOutsideHome: backups and verifications there are in the metrics.
 func TestMetricsKnowARepositoryOutsideHome(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -246,7 +246,7 @@ func TestBackupsAreLookedAtOnceAMinute(t *testing.T) {
 	}
 }
 
-// TestPagesPackCountAndSendBlobs of the real server: what a pack would remove, the pack behind the
+// TestPagesPackCountAndSendBlobs of the real server: the gain of a pack, the pack behind the
 // form, and a blob; the last two where web-allow has them.
 func TestPagesPackCountAndSendBlobs(t *testing.T) {
 	t.Parallel()

@@ -15,7 +15,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
-// watched is what a command prints, and tells once it has printed some words.
+// watched is the output of a command, and tells once some words are in it.
 type watched struct {
 	mu    sync.Mutex
 	text  bytes.Buffer

@@ -166,7 +166,7 @@ func busyHome(t *testing.T, format layout.Format) (home, repo, open string) {
 }
 
 // TestSignalMeetsEachCommandAtWork sends real signals to real processes in the middle of their
-// work, to each command one of those that ask to end. Each says that it was interrupted, and what to do, and ends at once.
+// work, to each command one of those that ask to end. Each says that it was interrupted, and how to go on, and ends at once.
 func TestSignalMeetsEachCommandAtWork(t *testing.T) {
 	t.Parallel()
 	hometest.InTurn(t, 4)

@@ -16,7 +16,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// incremental is a nightly job: what is newer than the time of the last copy, in
+// incremental is a nightly job: all that is newer than the time of the last copy, in
 // an archive or a tree of its own, and the time of this one. It records the last
 // transaction, which the test wants to know.
 const incremental = `set -eu
@@ -36,7 +36,7 @@ echo "$SNAPSHOT_TIMESTAMP" > "$dir/last"
 echo "$SNAPSHOT_TID" > "$dir/tid"
 `
 
-// restoreChain unpacks what a job made, oldest first.
+// restoreChain unpacks the archives of a job, oldest first.
 const restoreChain = `set -eu
 mkdir "$2"
 for part in "$1"/0*; do
@@ -180,7 +180,7 @@ func TestJobsThatOverlapLoseNothing(t *testing.T) {
 		wait.Wait()
 		stop()
 		l.End()
-		d.dirstorage(t, "snapshot", "leave", l.Home) // what a job could not leave
+		d.dirstorage(t, "snapshot", "leave", l.Home) // a job could not leave it
 		if err := l.Storage.WaitNormal(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -190,7 +190,7 @@ func TestJobsThatOverlapLoseNothing(t *testing.T) {
 	}
 }
 
-// byHand takes part in whatever snapshot there is, with a shell alone. x.serial
+// byHand takes part in any snapshot that there is, with a shell alone. x.serial
 // says which is the last transaction.
 const byHand = `set -eu
 home=$1 dir=$2
@@ -236,7 +236,7 @@ func TestForgottenSnapshotKeepsItsMoment(t *testing.T) {
 	l.Write(t, 10)
 	must(0, "user/forgotten")(d.dirstorage(t, "snapshot", "enter", "--code", "forgotten", l.Home))
 	l.Write(t, 20)
-	// What was committed gets its files long before the copy is made.
+	// The transaction gets its files long before the copy is made.
 	if err := l.Storage.(*engine.Storage).Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}

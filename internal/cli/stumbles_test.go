@@ -32,7 +32,7 @@ func TestAHomeThatMayNotBeMadeHasItsOwnAdvice(t *testing.T) {
 	}
 }
 
-// TestALockedStorageHasAdvice: each command that wants it alone says what to do.
+// TestALockedStorageHasAdvice: each command that wants it alone gives advice.
 func TestALockedStorageHasAdvice(t *testing.T) {
 	t.Parallel()
 	home := importedHome(t)

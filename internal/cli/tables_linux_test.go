@@ -33,7 +33,7 @@ func printedOn(t *testing.T, dir string, columns uint16, args ...string) []strin
 	return strings.Split(strings.TrimRight(strings.ReplaceAll(written.String(), "\r\n", "\n"), "\n"), "\n")
 }
 
-// TestTablesFitTheirTerminal: what an operator looks for is there, and no line is broken by the terminal.
+// TestTablesFitTheirTerminal: the values that an operator looks for are there, and no line is broken by the terminal.
 func TestTablesFitTheirTerminal(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -28,7 +28,7 @@ func TestTwoCommandsAtOnceMakeOneHome(t *testing.T) {
 		before [][]string
 		one    []string
 		other  []string
-		late   string // what the other one may say then; "": it succeeds, too
+		late   string // the words of the other one then; "": it succeeds, too
 	}{
 		"restore":            {nil, []string{"restore", in("repo"), "TARGET"}, []string{"restore", in("repo"), "TARGET"}, "the target exists"},
 		"restore --to":       {nil, []string{"restore", in("repo"), "TARGET"}, []string{"restore", "--to", "03F6ED2440000000", in("repo"), "TARGET"}, "the target exists"},
@@ -88,7 +88,7 @@ func TestTwoCommandsAtOnceMakeOneHome(t *testing.T) {
 	}
 }
 
-// TestARestoreBesideAnotherSaysSo: whatever the plan is.
+// TestARestoreBesideAnotherSaysSo, for each plan.
 func TestARestoreBesideAnotherSaysSo(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

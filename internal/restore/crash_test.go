@@ -196,7 +196,7 @@ func mustOpen(t testing.TB, s objstore.Store) (string, error) {
 	return r.Backups[len(r.Backups)-1].Name, nil
 }
 
-// goodRepository verifies all data of a repository, restores what must be
+// goodRepository verifies all data of a repository, restores the states that must be
 // there, and sees that the next command cleans up.
 func goodRepository(t testing.TB, l *loadtest.Load, f *crashfs.FS, must []zodb.TID) error {
 	store := objstore.NewDir(f)
@@ -333,7 +333,7 @@ func TestARestoreThatHadJustBegunGoesOn(t *testing.T) {
 	}
 }
 
-// TestARestoreThatWasEndedByTheNextOneIsDurable: a process was killed when the HOME had its name, or parts of it had. What
+// TestARestoreThatWasEndedByTheNextOneIsDurable: a process was killed when the HOME had its name, or parts of it had. All that
 // the next one acknowledges stays over a power cut.
 func TestARestoreThatWasEndedByTheNextOneIsDurable(t *testing.T) {
 	_, repo, tids := closedChain(t, "bundled")
@@ -378,7 +378,7 @@ func TestARestoreThatWasEndedByTheNextOneIsDurable(t *testing.T) {
 	}
 }
 
-// TestAnotherPlanAfterAKilledRestore begins anew, in whatever way; where parts of the HOME of the first one have their
+// TestAnotherPlanAfterAKilledRestore begins anew, in any way; where parts of the HOME of the first one have their
 // places in the target, it says so, and a HOME that is whole is left.
 func TestAnotherPlanAfterAKilledRestore(t *testing.T) {
 	_, repo, tids := closedChain(t, "bundled")

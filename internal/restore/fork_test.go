@@ -117,7 +117,7 @@ func newestHas(t *testing.T, repository objstore.Store, serials map[zodb.OID]zod
 
 // TestAFullBackupOfAnotherHistoryTakesNoPlace: an incremental backup builds upon an incremental one from before a
 // pack, of a storage that was put back. A full one from after that pack has the same last transaction, and lacks
-// what the pack removed: it does not take the place of the reference.
+// the removals of the pack: it does not take the place of the reference.
 func TestAFullBackupOfAnotherHistoryTakesNoPlace(t *testing.T) {
 	enginetest.EachFormat(t, func(t *testing.T, format string) {
 		home := forkable(t, format)
@@ -153,7 +153,7 @@ func TestAFullBackupOfAnotherHistoryTakesNoPlace(t *testing.T) {
 }
 
 // TestAWitnessIsOfAPack: the disk of a whole HOME is put back to before a pack, so that nothing in HOME tells of it,
-// and misc/backed-up is what it was. An object becomes reachable again, and a later pack keeps it. The backup after
+// and misc/backed-up is as before. An object becomes reachable again, and a later pack keeps it. The backup after
 // the first pack lacks it, though it has the last transaction of the one before, which misc/backed-up names.
 func TestAWitnessIsOfAPack(t *testing.T) {
 	enginetest.EachFormat(t, func(t *testing.T, format string) {

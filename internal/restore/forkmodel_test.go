@@ -32,7 +32,7 @@ type forks struct {
 	repositories []*forkRepository
 	home         string          // the one that goes on
 	only         *forkRepository // for now
-	full         bool            // what is backed up is, for now
+	full         bool            // the backed-up history is, for now
 	last         string          // backup
 	opened       bool            // since its state was put back
 	from         *forkRepository // from which it was restored; nil = it was not
@@ -52,7 +52,7 @@ type forkRepository struct {
 	damaged map[string]bool // made when a file was lost
 }
 
-// forkedCopy is a copy of HOME, and what that had in misc/backed-up.
+// forkedCopy is a copy of HOME, and the content of its misc/backed-up.
 type forkedCopy struct {
 	home  string
 	notes []string
@@ -505,7 +505,7 @@ func (f *forks) clockAhead() {
 	}
 }
 
-// scenes are what can happen, with how often.
+// scenes are the possible events, with their frequency.
 func (f *forks) scenes() (names []string, do map[string]func()) {
 	do = map[string]func(){
 		"commit": func() { f.during(f.commit) }, "pack": f.pack, "undelete": f.undelete, "reclaim": f.reclaim, "back up": func() { f.backUp() },
@@ -539,7 +539,7 @@ func (f *forks) run(seed uint64) {
 	if f.r.IntN(3) == 0 {
 		f.clockAhead()
 	}
-	for _, r := range f.repositories { // what is left can be restored
+	for _, r := range f.repositories { // the rest can be restored
 		repo := openRepository(f.t, r)
 		for _, m := range repo.Backups {
 			if p, err := repo.Exactly(m); err == nil && !r.damaged[m.Name] && f.r.IntN(8) == 0 {

@@ -172,7 +172,7 @@ func TestAnotherFormatIsRefusedWithDeltaAndDamage(t *testing.T) {
 	}
 }
 
-// copied makes a HOME in the place of one of another format: what goes wrong around the making is tested
+// copied makes a HOME in the place of one of another format: errors around the making are tested
 // with it on disks that crash. It has none of the files of the restore.
 func copied(_ context.Context, from, to vfs.FS) error { return copiedBy(from, to, vfs.File.Sync) }
 

@@ -31,7 +31,7 @@ func alone(t *testing.T, dir, name string) {
 	}
 }
 
-// way is a kind of restore. first makes what is there before.
+// way is a kind of restore. first makes the files that are there before.
 type way struct {
 	first func(t *testing.T, repo *backup.Repository, old *backup.Plan, parent string)
 	with  func(o *restore.Options)

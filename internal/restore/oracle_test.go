@@ -233,7 +233,7 @@ func (o *oracle) pack() {
 	o.say("pack to %s, gc %t", to, gc)
 }
 
-// packLately commits, packs in the midst of that, and backs up, so that what the pack has removed is beside the transactions to
+// packLately commits, packs in the midst of that, and backs up, so that the revisions that the pack has removed are beside the transactions to
 // which restores go back.
 func (o *oracle) packLately() {
 	o.t.Helper()
@@ -285,7 +285,7 @@ func (o *oracle) backUp() {
 	}
 }
 
-// backedUp notes what is in a backup. Only bundles have lists of what packs have removed since the reference; in other
+// backedUp notes the content of a backup. Only bundles have lists of removals by packs since the reference; in other
 // formats a restore has that again.
 func (o *oracle) backedUp(m *backup.Manifest) {
 	o.t.Helper()

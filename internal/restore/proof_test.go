@@ -214,7 +214,7 @@ func (s *spoiled) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// TestEachByteThatIsWrittenWrongIsFound: the check after the unpacking reads what was written.
+// TestEachByteThatIsWrittenWrongIsFound: the check after the unpacking reads the written bytes.
 func TestEachByteThatIsWrittenWrongIsFound(t *testing.T) {
 	t.Parallel()
 	dir, m := largeBundles(t)

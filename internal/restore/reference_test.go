@@ -94,8 +94,8 @@ func testWhatAnUndeleteBringsBackIsInTheNextBackup(t *testing.T, format string) 
 	}
 }
 
-// TestPackBeforeTheEndOfTheReferenceIsInTheNextBackup: what it removed is explained where that is
-// missing, in lists of what is gone as in a bundle that was written without it.
+// TestPackBeforeTheEndOfTheReferenceIsInTheNextBackup: its removals are explained where they are
+// missing, in lists of gone members as in a bundle that was written without it.
 func TestPackBeforeTheEndOfTheReferenceIsInTheNextBackup(t *testing.T) {
 	enginetest.EachFormat(t, func(t *testing.T, format string) {
 		for _, delay := range []string{"0", "86400"} {
@@ -175,7 +175,7 @@ func TestMinimalThatWasPutBackIsNoReference(t *testing.T) {
 // TestAPackOfAnotherHistoryIsNoReference: the storage is put back to the state before a pack, of which there is a
 // backup with the same last transaction. An increment upon that would lack everything that the pack had removed. So
 // the next one is built upon the backup before the pack, also if the storage was packed again, to the same time, and
-// keeps then what it did not keep before.
+// keeps more then than before.
 func TestAPackOfAnotherHistoryIsNoReference(t *testing.T) {
 	enginetest.EachFormat(t, func(t *testing.T, format string) {
 		for _, c := range []struct {

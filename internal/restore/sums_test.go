@@ -15,8 +15,8 @@ import (
 )
 
 // TestBackupsBeginWithRecordsOfAnEarlierBuild: a full backup has bundles of which the records have
-// MD5, the increments upon it have the checksums of today. Every transaction is restored, and what is
-// restored is backed up on top of the same backups.
+// MD5, the increments upon it have the checksums of today. Every transaction is restored, and the restored HOME
+// is backed up on top of the same backups.
 func TestBackupsBeginWithRecordsOfAnEarlierBuild(t *testing.T) {
 	t.Parallel()
 	home := enginetest.Home(t, engine.CreateOptions{Format: "bundled"})

@@ -78,7 +78,7 @@ func (w *wreck) goneOf(path string) (gone []layout.Name, members int64) {
 	return gone, r.Revisions + r.Transactions
 }
 
-// TestBundlesThatCarryListsAreSalvaged: where the index, the footer or a frame is damaged, what is gone is gone
+// TestBundlesThatCarryListsAreSalvaged: where the index, the footer or a frame is damaged, gone members are gone
 // afterwards; where the list itself is, the plan says that it is there again.
 func TestBundlesThatCarryListsAreSalvaged(t *testing.T) {
 	t.Parallel()
@@ -86,7 +86,7 @@ func TestBundlesThatCarryListsAreSalvaged(t *testing.T) {
 		name   string
 		damage func(b []byte, r *bundle.Reader) []byte
 		same   bool // it comes back as it was, byte for byte
-		gone   bool // what is gone stays so
+		gone   bool // gone members stay so
 		lost   bool // some members are
 	}{
 		{"the name", func(b []byte, _ *bundle.Reader) []byte { return b }, true, true, false},
@@ -323,7 +323,7 @@ func (w *wreck) nameOfMember(path string, number int64) (name layout.Name) {
 	return name
 }
 
-// TestAWholeCopyAmongTheLostFilesCounts: not the damaged one, in whatever order they are found.
+// TestAWholeCopyAmongTheLostFilesCounts: not the damaged one, in any order in which they are found.
 func TestAWholeCopyAmongTheLostFilesCounts(t *testing.T) {
 	t.Parallel()
 	for _, names := range [][2]string{{"a", "b"}, {"b", "a"}} {

@@ -61,7 +61,7 @@ func (w *wreck) lostByName(path string, content []byte) string {
 }
 
 // TestFilesOfANewerReleaseStopNoSalvage: there is one such file, lost or in the home. Another bundle, that has
-// nothing to do with it, is placed; what the newer one may have replaced or removed is not.
+// nothing to do with it, is placed; members that the newer one may have replaced or removed are not.
 func TestFilesOfANewerReleaseStopNoSalvage(t *testing.T) {
 	t.Parallel()
 	cut := func(b []byte) []byte { return b[:len(b)-bundle.FooterSize-20] }

@@ -11,7 +11,7 @@ import (
 )
 
 // TestAPointerToAnOlderRevisionIsSaid: the pointer of an object is lost, and so is its newest revision. The one before
-// it becomes the current one, and the plan says what is missing. Where all revisions are there, nothing is.
+// it becomes the current one, and the plan names the missing ones. Where all revisions are there, nothing is.
 func TestAPointerToAnOlderRevisionIsSaid(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"bushy", "packed"} {

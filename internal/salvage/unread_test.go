@@ -13,7 +13,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
 )
 
-// TestAPlanIsWholeOrAnError lets each operation of a plan fail once: the plan is what it would be,
+// TestAPlanIsWholeOrAnError lets each operation of a plan fail once: the plan is as it would be,
 // or there is an error that names the cause. Bundles, a list, the end of two bundles, blobs, and an x
 // file are lost.
 func TestAPlanIsWholeOrAnError(t *testing.T) {

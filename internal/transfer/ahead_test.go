@@ -60,7 +60,7 @@ func (m *madeOf) Records(_ context.Context, t *zodb.Transaction) iter.Seq2[zodb.
 	}
 }
 
-// TestReadAheadYieldsTheSame: transactions and records come in their order, errors behind what is before
+// TestReadAheadYieldsTheSame: transactions and records come in their order, errors behind all that is before
 // them, whether all records of a transaction are asked for, or some, or none.
 func TestReadAheadYieldsTheSame(t *testing.T) {
 	t.Parallel()

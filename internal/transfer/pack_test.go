@@ -14,8 +14,8 @@ import (
 )
 
 // TestPackLeavesWhatFileStorageLeaves imports a Data.fs, packs it to when
-// FileStorage packed it, and compares each revision that is left, and what is
-// current, with the file that FileStorage left. That one got a transaction more later.
+// FileStorage packed it, and compares each revision that is left, and the current
+// ones, with the file that FileStorage left. That one got a transaction more later.
 func TestPackLeavesWhatFileStorageLeaves(t *testing.T) {
 	t.Parallel()
 	var want struct {

@@ -409,7 +409,7 @@ func TestFollowerComesBackAfterTheServerDoes(t *testing.T) {
 	enginetest.Clean(t, home)
 }
 
-// TestFollowerListsWhatDangles: in the first copy, and in what comes later.
+// TestFollowerListsWhatDangles: in the first copy, and in later transactions.
 func TestFollowerListsWhatDangles(t *testing.T) {
 	t.Parallel()
 	src := enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{}), engine.Options{})
@@ -436,7 +436,7 @@ func TestFollowerListsWhatDangles(t *testing.T) {
 	}
 }
 
-// TestBlobThatWasPackedAwayWhileItWasCopied: who follows reads its transaction again; a
+// TestBlobThatWasPackedAwayWhileItWasCopied: a follower reads its transaction again; a
 // blob that is lost is an error that stays.
 func TestBlobThatWasPackedAwayWhileItWasCopied(t *testing.T) {
 	t.Parallel()
@@ -474,8 +474,8 @@ func TestBlobThatWasPackedAwayWhileItWasCopied(t *testing.T) {
 	}
 }
 
-// TestFollowerOfAStorageThatIsPacked: what was current is copied, whatever a pack takes
-// away in front of the follower. One whose last transaction was packed away while it
+// TestFollowerOfAStorageThatIsPacked: all that was current is copied, also if a pack takes
+// some of it away in front of the follower. One whose last transaction was packed away while it
 // was not there cannot know any more whose copy it is.
 func TestFollowerOfAStorageThatIsPacked(t *testing.T) {
 	t.Parallel()

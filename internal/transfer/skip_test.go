@@ -12,7 +12,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// TestExportSkipsDamageOnly: what passes, or has to do with the export, must not leave a
+// TestExportSkipsDamageOnly: a passing error, or one of the export, must not leave a
 // sound record out.
 func TestExportSkipsDamageOnly(t *testing.T) {
 	t.Parallel()

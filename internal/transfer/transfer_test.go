@@ -58,7 +58,7 @@ func export(t testing.TB, s *engine.Storage, o ExportOptions) ([]byte, Exported)
 	return b, done
 }
 
-// expected is what ZODB reads from a golden file.
+// expected are the records that ZODB reads from a golden file.
 type expected struct {
 	Transactions []struct {
 		TID         zodb.TID `json:"tid"`
@@ -84,7 +84,7 @@ func sum(b []byte) string {
 }
 
 // TestGoldenFilesGoThereAndBack compares every transaction and record of an
-// imported file with what ZODB reads from it, and the export with the file.
+// imported file with the records that ZODB reads from it, and the export with the file.
 func TestGoldenFilesGoThereAndBack(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"undo.fs", "before_pack.fs", "packed.fs", "crashed.fs"} {

@@ -22,7 +22,7 @@ const chartDir = "../../dist/helm/dirstorage"
 // rendered is a chart rendered for some values: documents by kind and name.
 type rendered map[string]map[string]any
 
-// renderChart does with the chart what helm template does, as far as this chart uses it: the
+// renderChart renders the chart like helm template, as far as this chart uses it: the
 // functions of sprig, include and toYaml. helm itself is asked by TestHelmLikesTheChart, where it
 // is installed; as a library it is larger than this project.
 func renderChart(t *testing.T, values map[string]any) rendered {
@@ -255,7 +255,7 @@ func TestChartTakesOtherValues(t *testing.T) {
 	}
 }
 
-// TestChartHasAlertsAndDashboard compares what the chart installs with the files beside it.
+// TestChartHasAlertsAndDashboard compares the files that the chart installs with those beside it.
 func TestChartHasAlertsAndDashboard(t *testing.T) {
 	t.Parallel()
 	docs := renderChart(t, map[string]any{"metrics": map[string]any{"prometheusRule": map[string]any{"enabled": true}, "dashboard": map[string]any{"enabled": true}}})

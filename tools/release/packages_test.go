@@ -209,8 +209,8 @@ func packages(t *testing.T) (paths map[string]string) {
 }
 
 // TestPackages looks into packages of two versions, and where this machine lets it, installs,
-// upgrades, removes and purges them in a copy of its own system. What an administrator has changed
-// and all data stay.
+// upgrades, removes and purges them in a copy of its own system. Files that an administrator has
+// changed and all data stay.
 func TestPackages(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it builds the program")

@@ -24,7 +24,6 @@ import (
 // The limits. A text of a few words may always have fewClauses.
 const (
 	maxRate    = 2.0 // clauses in 1,000 words, also of all texts together
-	maxTest    = 8   // the same of the comments of a package's tests
 	fewClauses = 2
 	maxWidth   = 100 // of a line of Markdown, in characters
 )
@@ -63,15 +62,7 @@ func (t *text) rate() float64 {
 }
 
 // wordy reports whether the text has more clauses than it may have.
-func (t *text) wordy() bool { return len(t.clauses) > fewClauses && t.rate() > t.limit() }
-
-// limit is the rate that the text may have.
-func (t *text) limit() float64 {
-	if strings.HasSuffix(t.name, testKind+" comments") {
-		return maxTest
-	}
-	return maxRate
-}
+func (t *text) wordy() bool { return len(t.clauses) > fewClauses && t.rate() > maxRate }
 
 // over reports whether the text is above a limit.
 func (t *text) over() bool { return t.wordy() || len(t.wide) > 0 }

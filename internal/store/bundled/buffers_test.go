@@ -40,7 +40,7 @@ func TestLargeRecordsLeaveNoLargeBuffers(t *testing.T) {
 	if err := errors.Join(s.Put(store.A, []store.Transaction{x}, new(store.Progress)), s.SetLast(store.A, x.Tid)); err != nil {
 		t.Fatal(err)
 	}
-	for range 20 { // what is put into a sync.Pool may not be there again
+	for range 20 { // a value put into a sync.Pool may not be there again
 		r, err := s.Load(1)
 		if err != nil || len(r.Data) < largeRecord {
 			t.Fatalf("%d bytes, %v", len(r.Data), err)

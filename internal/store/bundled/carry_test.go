@@ -96,7 +96,7 @@ func wantThere(t *testing.T, what string, s *bundled.Store, there map[zodb.OID]b
 	}
 }
 
-// TestPacksOfMergedBundles: what packs have put aside of several bundles is aside, each with its own stamp,
+// TestPacksOfMergedBundles: all that packs have put aside of several bundles is aside, each with its own stamp,
 // when these are one; then it comes back, or is gone for good, pack by pack, also after an open.
 func TestPacksOfMergedBundles(t *testing.T) {
 	t.Parallel()

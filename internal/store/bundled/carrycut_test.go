@@ -23,7 +23,7 @@ func putAnew(disk vfs.FS, name string, content []byte) error {
 	return vfs.WriteFileAtomic(disk, "misc/aside-test", name, content, vfs.SyncOptions{File: true, Dir: true})
 }
 
-// TestCutOfABundleThatCarriesAList: what packs have put aside is aside in the part, also where a list lies beside
+// TestCutOfABundleThatCarriesAList: all that packs have put aside is aside in the part, also where a list lies beside
 // the bundle that was cut, and can be brought back.
 func TestCutOfABundleThatCarriesAList(t *testing.T) {
 	t.Parallel()

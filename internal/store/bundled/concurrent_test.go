@@ -19,7 +19,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// TestReadersBesideAWriter: whatever is put, packed, brought back, moved, merged and rewritten
+// TestReadersBesideAWriter: while members are put, packed, brought back, moved, merged and rewritten
 // meanwhile, a reader finds a revision as it was written, or none.
 func TestReadersBesideAWriter(t *testing.T) {
 	t.Parallel()

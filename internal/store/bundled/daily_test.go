@@ -128,7 +128,7 @@ func bundleBytes(disk vfs.FS) (size int64, bundles int, err error) {
 }
 
 // TestDailyPacksWithDelayStayBounded: a busy home that is packed each day and has a delay_delete of ten days
-// takes up what is current and what can be brought back, and a part of that more. Whatever is aside can be
+// takes up current members and those to bring back, and a part of that more. All that is aside can be
 // brought back at the end, and is as it was.
 func TestDailyPacksWithDelayStayBounded(t *testing.T) {
 	t.Parallel()

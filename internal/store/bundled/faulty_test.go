@@ -35,7 +35,7 @@ type faulty struct {
 
 	frozen     bool              // commits are put into B
 	still      map[string]string // A when it was frozen
-	heap, news *crashfs.FS       // all states of A, and what is new by its time since the one before, laid over each other
+	heap, news *crashfs.FS       // all states of A, and all that is new by its time since the one before, laid over each other
 	since      time.Time
 
 	log                            []string
@@ -244,7 +244,7 @@ func (z *faulty) freeze() error {
 	return err
 }
 
-// lay copies what is not older than a time.
+// lay copies all files that are not older than a time.
 func (z *faulty) lay(to *crashfs.FS, since time.Time) error {
 	return copyTo(to, z.disk, func(yield func(string, error) bool) {
 		for name, err := range vfs.Walk(z.disk, "A") {

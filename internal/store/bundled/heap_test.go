@@ -207,7 +207,7 @@ func (h *history) purge() error { return h.toPurge()() }
 func (h *history) toPurge() (work func() error) {
 	before := 100 + h.r.Int64N(h.stamp-98)
 	if h.aside == 3 && before > 101 {
-		before-- // what the last pack has put aside stays
+		before-- // the members that the last pack has put aside stay
 	}
 	for n, was := range h.gone {
 		if was < before {
@@ -342,9 +342,9 @@ func (h *history) checkChain(s *bundled.Store) error {
 // lay lays all files of A of one disk over those of another one.
 func lay(from, to vfs.FS) error { return copyTo(to, from, vfs.Walk(from, "A")) }
 
-// worked is what a random run has done.
+// worked is the work of a random run.
 type worked struct {
-	// carrying is how many bundles were made that carry a list of what is gone, and rewritten how many of
+	// carrying is how many bundles were made that carry a list of gone members, and rewritten how many of
 	// those were a single one before; listed is how many of them had a gone list later, when some members
 	// came back or were gone for good.
 	carrying, rewritten, listed int
@@ -465,7 +465,7 @@ func heap(seed uint64, steps int) (over *crashfs.FS, done worked, err error) {
 	return over, done, s.Close()
 }
 
-// note counts what a step has done to bundles that carry a list.
+// note counts the changes of a step to bundles that carry a list.
 func (w *worked) note(disk vfs.FS, known map[bundle.Name]int, what string, back int) error {
 	lists := make(map[bundle.Name]bool)
 	for e, err := range disk.List("A/bundles") {

@@ -25,7 +25,7 @@ func withoutSyncAll(f vfs.FS) vfs.FS {
 }
 
 // TestMergedBundleIsDurableBeforeItsSourcesGo: a merge is killed before each of its operations, the next process
-// removes what does not count any more, and then the power is cut.
+// removes all that does not count any more, and then the power is cut.
 func TestMergedBundleIsDurableBeforeItsSourcesGo(t *testing.T) {
 	t.Parallel()
 	hometest.InTurn(t, 4)

@@ -133,7 +133,7 @@ func (f *withoutLists) List(dir string) iter.Seq2[vfs.Entry, error] {
 	}
 }
 
-// TestListingBesideAPack: what a pack removed does not come back for a reader whose listing of the
+// TestListingBesideAPack: the removed members do not come back for a reader whose listing of the
 // directory has no list of it, when it opens the store and later.
 func TestListingBesideAPack(t *testing.T) {
 	t.Parallel()

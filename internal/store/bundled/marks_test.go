@@ -256,7 +256,7 @@ func TestErrorsOfTheListOfMarks(t *testing.T) {
 	}
 }
 
-// TestAMarkedBundleThatCannotBeReadIsLookedAtLater: what keeps a look from reading it may pass. It is
+// TestAMarkedBundleThatCannotBeReadIsLookedAtLater: the reason that keeps a look from reading it may pass. It is
 // whole by then, and is merged, without a restart. Waits grow, and a merge of others goes on.
 func TestAMarkedBundleThatCannotBeReadIsLookedAtLater(t *testing.T) {
 	t.Parallel()

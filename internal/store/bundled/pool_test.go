@@ -159,7 +159,7 @@ func TestFewBundlesAreOpen(t *testing.T) {
 	}
 }
 
-// TestRemovedBundlesStayReadable: who walks over the bundles reads on in those that were merged and
+// TestRemovedBundlesStayReadable: a walk over the bundles reads on in those that were merged and
 // removed, although others took the place of their files meanwhile; also in those that moved out of B.
 func TestRemovedBundlesStayReadable(t *testing.T) {
 	t.Parallel()
@@ -247,7 +247,7 @@ func TestNoDescriptorForAMoment(t *testing.T) {
 }
 
 // TestBundlesThatSomebodyTook: a bundle that is not open is removed or replaced under a storage. A load
-// says what is wrong, and never that there is no such object.
+// names the fault, and never that there is no such object.
 func TestBundlesThatSomebodyTook(t *testing.T) {
 	t.Parallel()
 	s, disk, _, txns := fewOpen(t, 6, 1)
@@ -276,7 +276,7 @@ func TestBundlesThatSomebodyTook(t *testing.T) {
 }
 
 // TestFewOpenBesideAnotherProcess: bundles that were merged away by another process, and are not open,
-// are missing for who walks over them. The error says what to do; a load finds the merged one.
+// are missing for a walk over them. The error has advice; a load finds the merged one.
 func TestFewOpenBesideAnotherProcess(t *testing.T) {
 	t.Parallel()
 	s, disk, _, txns := fewOpen(t, 20, 4)

@@ -99,8 +99,8 @@ func (r *remaking) rest() error {
 }
 
 // TestTheTableIsMadeAgainThroughPowerCutsAndKills ends the process before each operation of a table that
-// is made in the background, with and without a power cut, and of the work behind it. What an open
-// finds gives the same answers as the indexes, and has or gets a table.
+// is made in the background, with and without a power cut, and of the work behind it. A store that is opened
+// then gives the same answers as the indexes, and has or gets a table.
 func TestTheTableIsMadeAgainThroughPowerCutsAndKills(t *testing.T) {
 	t.Parallel()
 	hometest.InTurn(t, 2)

@@ -229,7 +229,7 @@ func TestLostPagesOfTheTable(t *testing.T) {
 }
 
 // TestLostWritesOfTheTable: the disk has kept the table as it was before the last revisions were put, all
-// of it or parts, and has lost what was synced since, but for the header. Nobody gets the older revisions.
+// of it or parts, and has lost all that was synced since, but for the header. Nobody gets the older revisions.
 func TestLostWritesOfTheTable(t *testing.T) {
 	t.Parallel()
 	var each [][]zodb.OID

@@ -13,8 +13,8 @@ import (
 )
 
 // TestATableThatMissedAListIsRefreshed: a pack removes an object while the table cannot be written, and the
-// process is killed. The next one does not take the removed revision for the current one, whatever the note of the
-// table says of its bundle.
+// process is killed. The next one does not take the removed revision for the current one, although the table has
+// a note of its bundle.
 func TestATableThatMissedAListIsRefreshed(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

@@ -126,7 +126,7 @@ func (h *history) packAll() error {
 	return nil
 }
 
-// TestMergesThatFail: whatever fails while bundles are merged and rewritten, everything is read as
+// TestMergesThatFail: if anything fails while bundles are merged and rewritten, everything is read as
 // before, flushes and packs go on, a power cut at that moment loses nothing, and it is done later.
 func TestMergesThatFail(t *testing.T) {
 	t.Parallel()

@@ -211,8 +211,8 @@ func conversation(r *Reader, e Encoding, room int) (said []string, err error) {
 	}
 }
 
-// sameConversation compares what is read of a stream by a connection that reads into several places
-// with what is read in a plain way.
+// sameConversation compares the pieces of a stream that are read by a connection that reads into several places
+// with those of a plain reader.
 func sameConversation(t *testing.T, e Encoding, stream []byte, seed uint64) {
 	t.Helper()
 	rnd := rand.New(rand.NewPCG(seed, 1))
@@ -228,7 +228,7 @@ func sameConversation(t *testing.T, e Encoding, stream []byte, seed uint64) {
 	}
 }
 
-// TestPiecesThatArriveTogether are read as if each came alone, whatever is between them.
+// TestPiecesThatArriveTogether are read as if each came alone, with anything between them.
 func TestPiecesThatArriveTogether(t *testing.T) {
 	t.Parallel()
 	for _, e := range []Encoding{Pickle, Msgpack} {
