@@ -101,19 +101,20 @@ func (o *verifyCommand) run(ctx context.Context, e *env) error {
 		if newer := r.Newer(); newer != nil && len(o.names) == 0 {
 			return fmt.Errorf("nothing was verified: %w", newer)
 		} else if newer != nil { // nothing else is written there
-			return o.verify(ctx, e, r, list, v)
+			return errors.Join(o.verify(ctx, e, r, list, v))
 		}
 	}
 	record := e.recordIn(f, runs.InRepository, runs.Verify, "", commandRecorder{e, o.repo})
+	var verdict error
 	if err == nil {
-		err = o.verify(ctx, e, r, list, v)
+		err, verdict = o.verify(ctx, e, r, list, v)
 	}
 	failed := err
-	if _, judged := errors.AsType[*status](err); judged { // it did its work: the outcome is recorded beside each backup
-		failed = nil
+	if _, judged := errors.AsType[*status](verdict); !judged { // else the outcome is recorded beside each backup
+		failed = errors.Join(err, verdict)
 	}
 	record.end(runs.Result{}, failed)
-	return err
+	return errors.Join(err, verdict)
 }
 
 // isEmpty reports whether there is nothing in a repository, as on a disk that is not mounted.
@@ -140,7 +141,9 @@ func (o *verifyCommand) chosen(r *backup.Repository) ([]*backup.Manifest, error)
 	return list, nil
 }
 
-func (o *verifyCommand) verify(ctx context.Context, e *env, r *backup.Repository, list []*backup.Manifest, v backup.VerifyOptions) error {
+// verify verifies backups and prints the outcomes, also those before an error. The verdict is a *status, or an error of
+// the output.
+func (o *verifyCommand) verify(ctx context.Context, e *env, r *backup.Repository, list []*backup.Manifest, v backup.VerifyOptions) (err, verdict error) {
 	m := newMeter(e)
 	total := int64(0)
 	for _, b := range list {
@@ -150,10 +153,10 @@ func (o *verifyCommand) verify(ctx context.Context, e *env, r *backup.Repository
 	v.Trial = func(ctx context.Context, p *backup.Plan) error { return o.trial(ctx, e, r, p) }
 	outcomes, err := r.Verify(ctx, list, v)
 	m.end()
-	if err != nil {
-		return err
+	if err != nil && len(outcomes) == 0 {
+		return err, nil
 	}
-	return o.print(e, r, v, outcomes)
+	return err, o.print(e, r, v, outcomes)
 }
 
 // trial restores into a temporary directory.
@@ -166,8 +169,8 @@ func (o *verifyCommand) trial(ctx context.Context, e *env, r *backup.Repository,
 		if below := dir + string(filepath.Separator); err != nil && !tellsDamage(err) && (vfs.SaysFull(err) || isLittleRoom(err) || strings.HasPrefix(pathIn(err), below)) {
 			err = &backup.UntriedError{Err: hint(err, "no backup is called bad for this; give another directory with --tmp, on a disk with room for a whole HOME, and run it again")}
 		}
-		if rerr := remove(); rerr != nil {
-			err = errors.Join(err, &backup.UntriedError{Err: rerr})
+		if rerr := remove(); rerr != nil { // which says nothing of the backup
+			e.warn(fmt.Sprintf("remove %s by hand: %v", dir, rerr))
 		}
 	}()
 	parent, err := vfs.OS(dir)

@@ -82,6 +82,20 @@ func TestATrialThatFailsForItsPlaceSaysNothingOfBackups(t *testing.T) {
 		t.Errorf("%q, %v", noted, err)
 	}
 	want(t, exitOK, "nothing has changed since", "backup", "run", home, repo)
+
+	// The outcomes before it are told.
+	archives, err := filepath.Glob(filepath.Join(repo, "*.tar*"))
+	if err != nil || len(archives) != 1 {
+		t.Fatalf("%q, %v", archives, err)
+	}
+	if err := os.Truncate(archives[0], 100); err != nil {
+		t.Fatal(err)
+	}
+	want(t, exitOK, "full backup", "backup", "full", home, repo)
+	code, stdout, stderr = command(t.Context(), "backup", "verify", "--restore", "--tmp", filepath.Join(dir, "missing"), repo)
+	if code != exitDamage || !strings.Contains(stdout.String(), " is not good: ") || !strings.Contains(stderr.String(), "no restore could be tried: ") {
+		t.Errorf("status %d, %s%s", code, stdout, stderr)
+	}
 }
 
 // TestControlSocketOfAnotherUser: who may not connect to a running storage is told to do it as its user, not
