@@ -281,11 +281,12 @@ func live(t *testing.T, packager string, paths map[string]string) {
 	}
 	write(t, filepath.Join(dir, "Data.fs"), string(data), 0o644)
 	write(t, filepath.Join(dir, "life.sh"), lifeOfPackage, 0o755)
+	write(t, filepath.Join(dir, "by-hand.sh"), withoutPackage(t), 0o644)
 	// The first line fails where this machine allows no such thing: then, and only then, it skips.
 	const outer = `set -e
 mount -t tmpfs -o mode=755 none "$1/system" && mkdir "$1/system/upper" "$1/system/work" "$1/system/all" &&
 mount -t overlay -o "lowerdir=/,upperdir=$1/system/upper,workdir=$1/system/work" none "$1/system/all" || exit 77
-mkdir -p "$1/system/all/packages" && cp "$1"/v1.*.$2 "$1/life.sh" "$1/Data.fs" "$1/system/all/packages"
+mkdir -p "$1/system/all/packages" && cp "$1"/v1.*.$2 "$1/life.sh" "$1/by-hand.sh" "$1/Data.fs" "$1/system/all/packages"
 mount -t tmpfs none "$1/system/all/run"
 mount --bind /dev "$1/system/all/dev"
 exec chroot "$1/system/all" /bin/sh /packages/life.sh $2`
@@ -301,6 +302,20 @@ exec chroot "$1/system/all" /bin/sh /packages/life.sh $2`
 	if err != nil || !strings.HasSuffix(string(out), "\nall was well\n") {
 		t.Errorf("%v\n%s", err, out)
 	}
+}
+
+// withoutPackage returns the commands of docs/migrate.md that make user and directories.
+func withoutPackage(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("../../docs/migrate.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`(?m)^.*Without the package:\n\n((?:    .*\n)+)`).FindSubmatch(b)
+	if m == nil || strings.Count(string(m[1]), "    sudo ") != 2 {
+		t.Fatalf("docs/migrate.md does not tell how to do without the package: %q", m)
+	}
+	return strings.ReplaceAll(string(m[1]), "    sudo ", "")
 }
 
 // lifeOfPackage runs in the copy, as root.
@@ -324,6 +339,8 @@ rm -f /usr/bin/systemctl /bin/systemctl
 cp /packages/systemctl /usr/bin/systemctl
 calls() { sort /calls; rm /calls; }
 
+# Some install the package after they had a binary alone.
+test $kind = deb || sh -ex /packages/by-hand.sh
 $install /packages/v1.0.0.$kind
 test "$(calls)" = daemon-reload # and starts nothing
 getent passwd dirstorage | grep -q ':/var/lib/dirstorage:/usr/sbin/nologin$'
