@@ -144,7 +144,7 @@ func (x *fixture) stepOfPurge() scenario {
 			if err == nil {
 				_, err = bringBack(s, 0, 3)
 			}
-			return errors.Join(err, x.afterBoth.all(s, true), wholeObjects(s, x.full))
+			return errors.Join(err, x.afterBoth.all(s, false), wholeObjects(s, x.full))
 		},
 		end: func(s store.Store) error {
 			_, err := bringBack(s, firstStamp, 3)
