@@ -106,7 +106,7 @@ class Formats:
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("--work", required=True, help="a directory with room for a gigabyte for each 50,000 objects")
+    p.add_argument("--work", required=True, help="a directory with room for three gigabytes for each 100,000 objects")
     p.add_argument("--objects", type=int, default=100000, help="(default 100000)")
     p.add_argument("--rounds", type=int, default=2, help="how often each is measured (default 2)")
     p.add_argument("--formats", type=lambda s: s.split(","), default=list(FORMATS), help="with commas; all by default")
